@@ -1,0 +1,59 @@
+"""The planted bugs that exploring must find: those of game days, and those of the protocol that only it can show.
+
+The latter are in ``tests/plants/explored.json``, modules beside it, in no wheel.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from chaos import plants
+from chaos.errors import InputError, PlatformError
+from chaos.explore.play import PROPERTIES
+from chaos.explore.stage import Planted, load_plant
+from cluster.sim.invariants import PROPERTIES as INVARIANTS
+
+CATALOGUE: Final = "explored.json"
+LOOKED_AT: Final = frozenset({*PROPERTIES, *INVARIANTS, "replicas_agree"})
+"""What exploring can find broken. Plants that another check catches (of archives, indexes, canaries) are for game days.
+"""
+
+
+class ExploredPlant(NamedTuple):
+    """A planted bug: what it breaks, and which property or check shows it."""
+
+    name: str
+    breaks: str
+    caught_by: str
+
+
+def catalogue(directory: Path = plants.DIRECTORY) -> list[ExploredPlant]:
+    """All of them by name; empty where this is an installation without tests. Raises :class:`PlatformError`."""
+    path = directory / CATALOGUE
+    if not path.is_file():
+        return []
+    try:
+        entries = json.loads(path.read_text())["plants"]
+        found = [ExploredPlant(entry["name"], entry["breaks"], entry["caught_by"]) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PlatformError(f"the catalogue of plants {path} cannot be read: {error!r}") from error
+    known = [plant for plant in plants.catalogue(directory) if plant.caught_by in LOOKED_AT]
+    found += [ExploredPlant(plant.name, plant.breaks, plant.caught_by) for plant in known]
+    return sorted(found)
+
+
+def planted(name: str, directory: Path = plants.DIRECTORY) -> Planted:
+    """Load the plant of that name. Raises :class:`InputError` that names those there are."""
+    names = [plant.name for plant in catalogue(directory)]
+    if not names:
+        raise InputError(
+            "this installation has no planted bugs", hint="They are in tests/plants of a clone, and in no wheel."
+        )
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(names)}."
+        raise InputError(f"there is no planted bug '{name}'", hint=hint)
+    return load_plant(name, directory)

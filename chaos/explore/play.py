@@ -1,0 +1,210 @@
+"""A scenario from deployment to judgement.
+
+*Safety phase*: load and faults; the invariants look on at every step. *Liveness phase*: all faults end at once (but one
+zone may go dark for it: a quorum is enough), and the cluster must acknowledge writes and lead every group within
+:data:`PROGRESS_S`; then everything is back, and within :data:`SETTLE_S` every group must have all its voters.
+*Judgement*: every key is read, the history goes to the checkers that judge real runs, and the replicas' digests are
+compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from chaos.explore.coverage import Calls
+from chaos.explore.faults import Faults
+from chaos.explore.scenario import Scenario
+from chaos.explore.stage import Planted, Stage, limits
+from cluster.core.failures import ProtocolBroken
+from cluster.node.rpc import RpcError
+from cluster.sim.invariants import Violation
+from cluster.sim.loop import Livelock, Stalled
+from cluster.sim.simulation import ConditionNotMet, NodeBug
+from reports.checkers import durability, eventual_reads, linearizability
+from reports.checkers.evidence import History
+from reports.rundir import CheckResult
+
+PROGRESS_S: Final = 15.0
+SETTLE_S: Final = 40.0
+ANSWER_S: Final = 3.0
+"""The longest that a client waits for an answer, with room to spare."""
+
+PROGRESS, RECOVERY, BUG, ASSERTION, LIVELOCK, AGREE, UNDECIDED = (
+    "progress", "recovery", "node-bug", "protocol-assertion", "livelock", "replicas-agree", "undecided"
+)  # fmt: skip
+
+PROPERTIES: Final[dict[str, str]] = {
+    PROGRESS: f"a healed quorum leads every group and acknowledges writes within {PROGRESS_S:g} s",
+    RECOVERY: f"a healed cluster has all voters of every group within {SETTLE_S:g} s",
+    BUG: "no exception escapes a node's code",
+    ASSERTION: "the protocol's own assertions hold",
+    LIVELOCK: "virtual time passes",
+    AGREE: "all replicas of a group have the same digest at the same position",
+    "durability": "every acknowledged write is there, or was rightly superseded",
+    "linearizability": "writes and strong reads of a key have an order in which each sees the one before",
+    "eventual_reads": "an eventual read sees something that was written",
+    UNDECIDED: "the checkers come to an answer",
+}
+"""What is judged besides the invariants, in words."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A property that a run broke, and when (seconds of virtual time since the beginning)."""
+
+    prop: str
+    text: str
+    at_s: float
+    group: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one scenario. ``seen`` counts by section (faults, skipped, events, roles) what was met."""
+
+    seed: int
+    finding: Finding | None
+    virtual_s: float
+    cpu_s: float
+    operations: int
+    acknowledged: int
+    fingerprint: int
+    seen: dict[str, dict[str, int]]
+    calls: list[str] | None = None
+    """Functions of the cluster that were entered, where that was recorded."""
+
+
+def play(
+    scenario: Scenario,
+    planted: Planted | None = None,
+    *,
+    calls: Calls | None = None,
+    on_begin: Callable[[Stage], None] | None = None,
+    on_stage: Callable[[Stage, Faults], None] | None = None,
+) -> Outcome:
+    """Play a scenario. ``on_begin`` and ``on_stage`` may look at the stage before anything runs, and when all is over
+    before it is cleared."""
+    began = time.process_time()
+    with limits(scenario.small_limits), Stage(scenario, planted) as stage:
+        faults = Faults(stage, 0.0)
+        if on_begin is not None:
+            on_begin(stage)
+        if calls is not None:
+            calls.start()
+        try:
+            finding = _judged(stage, faults)
+        finally:
+            if calls is not None:
+                calls.stop()
+        if on_stage is not None:
+            on_stage(stage, faults)
+        return Outcome(
+            seed=scenario.seed,
+            finding=finding,
+            virtual_s=stage.sim.now,
+            cpu_s=time.process_time() - began,
+            operations=len(stage.history),
+            acknowledged=stage.acknowledged(),
+            fingerprint=stage.sim.fingerprint,
+            seen=_seen(stage, faults),
+            calls=calls.names() if calls is not None else None,
+        )
+
+
+def _judged(stage: Stage, faults: Faults) -> Finding | None:
+    sim = stage.sim
+    try:
+        return _play(stage, faults)
+    except Violation as broken:
+        return Finding(broken.prop, broken.text, broken.at_s, broken.group)
+    except NodeBug as bug:
+        # What a node asserts after the watch has already seen the reason is the later of two findings.
+        if (first := stage.watch.violation) is not None:
+            return Finding(first.prop, first.text, first.at_s, first.group)
+        assertion = isinstance(bug.__cause__, ProtocolBroken)
+        return Finding(ASSERTION if assertion else BUG, str(bug).partition(" (seed ")[0], sim.now)
+    except (Livelock, Stalled) as error:
+        return Finding(LIVELOCK, str(error), sim.now)
+
+
+def _play(stage: Stage, faults: Faults) -> Finding | None:
+    scenario, sim = stage.scenario, stage.sim
+    try:
+        stage.deploy()
+    except ConditionNotMet as late:
+        return Finding(PROGRESS, f"the cluster was not deployed: {late}", sim.now)
+    faults.began_s = sim.now
+    stage.rate = scenario.rate / scenario.clients
+    faults.play(scenario.method, scenario.safety_s)
+    faults.heal(scenario.dark)
+    before = stage.acknowledged()
+    try:
+        sim.run_until(lambda: _serves(stage) and stage.acknowledged() > before, PROGRESS_S)
+    except ConditionNotMet:
+        return Finding(PROGRESS, f"{PROGRESS_S:g} s after the healing: {_standstill(stage, before)}", sim.now)
+    faults.heal()
+    stage.rate = 0.0
+    try:
+        sim.run_until(stage.whole, SETTLE_S)
+    except ConditionNotMet:
+        return Finding(RECOVERY, f"{SETTLE_S:g} s after the healing: {_shortfall(stage)}", sim.now)
+    sim.run_for(ANSWER_S)
+    try:
+        stage.sweep(SETTLE_S)
+    except ConditionNotMet:
+        return Finding(RECOVERY, f"not every key could be read within {SETTLE_S:g} s", sim.now)
+    return _judge(stage)
+
+
+def _serves(stage: Stage) -> bool:
+    return all(stage.leader(which) for which in range(len(stage.groups()))) and bool(stage.groups())
+
+
+def _standstill(stage: Stage, before: int) -> str:
+    groups = stage.groups()
+    idle = [group for which, group in enumerate(groups) if stage.leader(which) is None]
+    return f"{len(idle)} of {len(groups)} groups without a leader, {stage.acknowledged() - before} writes acknowledged"
+
+
+def _shortfall(stage: Stage) -> str:
+    said = []
+    for host in stage.hosts():
+        for name, replica in sorted(host.replicas.items()):
+            config = replica.group.config
+            voters = ",".join(str(m.replica) for m in config.voters) + ("+joint" if config.joint else "")
+            role = "serving" if replica.serving else replica.group.role.value
+            said.append(f"{name}/{replica.spec.replica}@{host.name} {role} {replica.applied} [{voters}]")
+    return "; ".join(said)[:1500]
+
+
+def _judge(stage: Stage) -> Finding | None:
+    now = stage.sim.now
+    history = History(sorted(stage.history, key=lambda op: op.invoked_ns))
+    results: list[CheckResult] = [check.check(history) for check in (durability, linearizability, eventual_reads)]
+    for wanted, prop in (("failed", ""), ("unknown", UNDECIDED)):
+        for result in results:
+            if result.result == wanted:
+                first = msgspec.to_builtins(result.findings[0]) if result.findings else {}
+                return Finding(prop or result.name, f"{result.why} {first or ''}".strip(), now)
+    try:
+        found = stage.digests()
+    except RpcError as error:
+        return Finding(RECOVERY, f"a replica of a healed cluster could not be digested: {error}", now)
+    for group, digests in found.items():
+        if len({digest["digest"] for digest in digests}) > 1:
+            items = ", ".join(str(digest["items"]) for digest in digests)
+            return Finding(AGREE, f"the replicas of {group} have {items} items and different digests", now, group)
+    return None
+
+
+def _seen(stage: Stage, faults: Faults) -> dict[str, dict[str, int]]:
+    events = Counter(entry["event"] for entry in stage.sim.events if entry["node"] != "simulation")
+    outcomes: Counter[str] = Counter(f"{op.op} {op.outcome}" for op in stage.history)
+    counted: dict[str, Any] = {
+        "faults": faults.applied, "skipped": faults.skipped, "events": events, "roles": stage.watch.transitions,
+        "answers": outcomes,
+    }  # fmt: skip
+    return {section: dict(sorted(counts.items())) for section, counts in counted.items()}

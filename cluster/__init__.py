@@ -1,0 +1,1 @@
+"""The system under test: a database of DynamoDB's architecture (USENIX ATC 2022)."""

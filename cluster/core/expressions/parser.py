@@ -1,0 +1,414 @@
+"""Recursive descent over DynamoDB's expression grammars; a tree is cached by text.
+
+Precedence, loosest first: OR, AND, NOT, comparison. A parenthesis may open a condition or an operand; which of the
+two is known only at its end, so both are parsed by one rule and what came out is checked where it is used. AND and
+OR chains are flat, NOT chains fold, so depth comes from parentheses and function arguments alone, and that is bounded.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from cluster.core.expressions.nodes import (
+    Action,
+    All,
+    Any,
+    Arithmetic,
+    Between,
+    Call,
+    Compare,
+    Condition,
+    In,
+    Not,
+    Operand,
+    Parsed,
+    Path,
+    Value,
+)
+from cluster.core.expressions.reserved import RESERVED
+from cluster.core.expressions.tokens import EOF, ExpressionError, syntax_error, tokenize
+
+OPERATORS_MAX = 300
+IN_OPTIONS_MAX = 100
+NESTING_MAX = 48
+INDEX_DIGITS_MAX = 9
+CACHED_TEXTS = 4096
+
+COMPARATORS = frozenset(("=", "<>", "<", "<=", ">", ">="))
+CONDITION_FUNCTIONS = {
+    "attribute_exists": 1,
+    "attribute_not_exists": 1,
+    "attribute_type": 2,
+    "begins_with": 2,
+    "contains": 2,
+    "size": 1,
+}
+"""Functions of conditions and how many operands each takes."""
+UPDATE_FUNCTIONS = {"if_not_exists": 2, "list_append": 2}
+_CONDITION_WORDS = frozenset(("AND", "OR", "NOT", "IN", "BETWEEN"))
+_SECTIONS = frozenset(("SET", "REMOVE", "ADD", "DELETE"))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def parse_condition(text: str) -> Parsed:
+    """A condition, filter or key condition. Raises :class:`ExpressionError`."""
+    parser = _ConditionParser(text)
+    root = parser.condition_at_root()
+    parser.refuse_bad_words()
+    return Parsed(text, root, (), (), tuple(parser.names), tuple(parser.values))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def parse_update(text: str) -> Parsed:
+    """An update. Raises :class:`ExpressionError`."""
+    parser = _UpdateParser(text)
+    actions = parser.sections()
+    parser.refuse_bad_words()
+    return Parsed(text, None, tuple(actions), (), tuple(parser.names), tuple(parser.values))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def parse_projection(text: str) -> Parsed:
+    """A projection. Raises :class:`ExpressionError`."""
+    parser = _Parser(text)
+    paths = [parser.path()]
+    while parser.take(","):
+        paths.append(parser.path())
+    parser.expect(EOF)
+    parser.refuse_bad_words()
+    return Parsed(text, None, (), tuple(paths), tuple(parser.names), ())
+
+
+class _Parser:
+    """Tokens, paths and what all grammars share."""
+
+    words: frozenset[str] = frozenset()
+    """Keywords of the grammar, which are no attribute names in it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens, self.starts = tokenize(text)
+        self.at = 0
+        self.names: dict[str, None] = {}
+        self.values: dict[str, None] = {}
+        self.operators = 0
+        self.depth = 0
+        self.reserved_word: str | None = None
+
+    @property
+    def token(self) -> str:
+        return self.tokens[self.at]
+
+    def wrong(self) -> ExpressionError:
+        """The token here cannot stand here."""
+        return syntax_error(self.text, self.tokens, self.starts, self.at)
+
+    def take(self, token: str) -> bool:
+        if self.tokens[self.at] == token:
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, token: str) -> None:
+        if self.tokens[self.at] != token:
+            raise self.wrong()
+        self.at += 1
+
+    def take_word(self, word: str) -> bool:
+        if self.tokens[self.at].upper() == word:
+            self.at += 1
+            return True
+        return False
+
+    def count_operator(self) -> None:
+        self.operators += 1
+        if self.operators > OPERATORS_MAX:
+            raise ExpressionError(
+                f"The expression contains too many operators; the maximum number of operators is {OPERATORS_MAX}"
+            )
+
+    def enter(self) -> None:
+        self.depth += 1
+        if self.depth > NESTING_MAX:
+            raise ExpressionError(f"The expression is nested too deeply; the maximum nesting is {NESTING_MAX} levels")
+
+    def leave(self) -> None:
+        self.depth -= 1
+
+    def refuse_bad_words(self) -> None:
+        if self.reserved_word is not None:
+            raise ExpressionError(f"Attribute name is a reserved keyword; reserved keyword: {self.reserved_word}")
+
+    def name_part(self) -> str:
+        token = self.tokens[self.at]
+        first = token[0]
+        if first == "#" and len(token) > 1:
+            self.names[token] = None
+        elif first.isalpha() and first.isascii() and token.upper() not in self.words:
+            if self.reserved_word is None and token.upper() in RESERVED:
+                self.reserved_word = token
+        else:
+            raise self.wrong()
+        self.at += 1
+        return token
+
+    def path(self) -> Path:
+        return self.path_after([self.name_part()])
+
+    def path_after(self, parts: list[str | int]) -> Path:
+        while True:
+            if self.take("."):
+                parts.append(self.name_part())
+            elif self.take("["):
+                token = self.token
+                if not token.isascii() or not token.isdigit() or len(token) > INDEX_DIGITS_MAX:
+                    raise self.wrong()
+                parts.append(int(token))
+                self.at += 1
+                self.expect("]")
+            else:
+                return Path(tuple(parts))
+
+    def value(self) -> Value:
+        token = self.token
+        if token[0] != ":" or len(token) == 1:
+            raise self.wrong()
+        self.values[token] = None
+        self.at += 1
+        return Value(token)
+
+    def is_call(self) -> bool:
+        token = self.token
+        starts_name = (token[0].isalpha() and token[0].isascii()) or token[0] == "_"
+        return starts_name and self.tokens[self.at + 1] == "(" and token.upper() not in self.words
+
+
+class _ConditionParser(_Parser):
+    words = _CONDITION_WORDS
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.redundant = False
+        self.unknown: str | None = None
+        self.misused: str | None = None
+        self.closed = (-1, -1)
+
+    def condition_at_root(self) -> Condition:
+        root = self.condition(self.any_of())
+        self.expect(EOF)
+        if self.redundant:
+            raise ExpressionError("The expression has redundant parentheses;")
+        if self.unknown is not None:
+            raise ExpressionError(f"Invalid function name; function: {self.unknown}")
+        if self.misused is not None:
+            raise ExpressionError(
+                f"The function is not allowed to be used this way in an expression; function: {self.misused}"
+            )
+        return root
+
+    def condition(self, node: Operand | Condition) -> Condition:
+        """``node`` where only a condition may stand."""
+        if isinstance(node, Call):
+            if node.name == "size" and self.misused is None:
+                self.misused = node.name
+            return node
+        if isinstance(node, (Path, Value, Arithmetic)):
+            raise self.wrong()
+        return node
+
+    def operand(self, node: Operand | Condition) -> Operand:
+        """``node`` where only an operand may stand."""
+        if isinstance(node, Call):
+            if node.name != "size" and self.misused is None:
+                self.misused = node.name
+            return node
+        if not isinstance(node, (Path, Value)):
+            raise self.wrong()
+        return node
+
+    def any_of(self) -> Operand | Condition:
+        first = self.all_of()
+        if self.token.upper() != "OR":
+            return first
+        parts = [self.condition(first)]
+        while self.take_word("OR"):
+            self.count_operator()
+            parts.append(self.condition(self.all_of()))
+        return Any(tuple(parts))
+
+    def all_of(self) -> Operand | Condition:
+        first = self.negation()
+        if self.token.upper() != "AND":
+            return first
+        parts = [self.condition(first)]
+        while self.take_word("AND"):
+            self.count_operator()
+            parts.append(self.condition(self.negation()))
+        return All(tuple(parts))
+
+    def negation(self) -> Operand | Condition:
+        inverted = False
+        found = False
+        while self.take_word("NOT"):
+            self.count_operator()
+            inverted = not inverted
+            found = True
+        node = self.comparison()
+        if not found:
+            return node
+        condition = self.condition(node)
+        return Not(condition) if inverted else condition
+
+    def comparison(self) -> Operand | Condition:
+        left = self.primary()
+        token = self.token
+        if token in COMPARATORS:
+            self.at += 1
+            self.count_operator()
+            return Compare(token, self.operand(left), self.operand(self.primary()))
+        word = token.upper()
+        if word == "BETWEEN":
+            self.at += 1
+            self.count_operator()
+            low = self.operand(self.primary())
+            if not self.take_word("AND"):
+                raise self.wrong()
+            return Between(self.operand(left), low, self.operand(self.primary()))
+        if word == "IN":
+            self.at += 1
+            self.count_operator()
+            self.expect("(")
+            options = self.arguments()
+            if len(options) > IN_OPTIONS_MAX:
+                raise ExpressionError(
+                    "Incorrect number of operands for operator or function; operator or function: IN, "
+                    f"number of operands: {len(options)}"
+                )
+            return In(self.operand(left), options)
+        return left
+
+    def primary(self) -> Operand | Condition:
+        if self.token == "(":
+            return self.parenthesised()
+        if self.token[0] == ":":
+            return self.value()
+        if self.is_call():
+            return self.call()
+        return self.path()
+
+    def parenthesised(self) -> Operand | Condition:
+        opened = self.at
+        self.at += 1
+        self.enter()
+        node = self.any_of()
+        if self.closed == (opened + 1, self.at - 1):
+            self.redundant = True
+        self.closed = (opened, self.at)
+        self.expect(")")
+        self.leave()
+        if isinstance(node, Path) and self.token in (".", "["):
+            return self.path_after(list(node.parts))
+        return node
+
+    def call(self) -> Call:
+        name = self.token
+        self.at += 2
+        self.count_operator()
+        if name not in CONDITION_FUNCTIONS and self.unknown is None:
+            self.unknown = name
+        return Call(name, self.arguments())
+
+    def arguments(self) -> tuple[Operand, ...]:
+        self.enter()
+        found = [self.operand(self.primary())]
+        while self.take(","):
+            found.append(self.operand(self.primary()))
+        self.expect(")")
+        self.leave()
+        return tuple(found)
+
+
+class _UpdateParser(_Parser):
+    words = _SECTIONS
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.unknown: str | None = None
+        self.repeated: str | None = None
+
+    def refuse_bad_words(self) -> None:
+        super().refuse_bad_words()
+        if self.unknown is not None:
+            raise ExpressionError(f"Invalid function name; function: {self.unknown}")
+        if self.repeated is not None:
+            raise ExpressionError(f'The "{self.repeated}" section can only be used once in an update expression;')
+
+    def name_part(self) -> str:
+        # Unlike conditions, updates take names that begin with an underscore.
+        if self.token[0] == "_":
+            self.at += 1
+            return self.tokens[self.at - 1]
+        return super().name_part()
+
+    def sections(self) -> list[Action]:
+        actions: list[Action] = []
+        seen: list[str] = []
+        while True:
+            section = self.token.upper()
+            if section not in _SECTIONS:
+                raise self.wrong()
+            self.at += 1
+            if section in seen and self.repeated is None:
+                self.repeated = section
+            seen.append(section)
+            actions.append(self.action(section))
+            while self.take(","):
+                actions.append(self.action(section))
+            if self.take(EOF):
+                return actions
+
+    def action(self, section: str) -> Action:
+        self.count_operator()
+        path = self.path()
+        if section == "REMOVE":
+            return Action(section, path, None)
+        if section != "SET":
+            return Action(section, path, self.value())
+        self.expect("=")
+        return Action(section, path, self.sum())
+
+    def sum(self) -> Operand:
+        left = self.operand()
+        if self.token not in ("+", "-") or isinstance(left, Arithmetic):
+            return left
+        operator = self.token
+        self.at += 1
+        self.count_operator()
+        return Arithmetic(operator, left, self.operand())
+
+    def operand(self) -> Operand:
+        if self.take("("):
+            self.enter()
+            inner = self.sum()
+            self.expect(")")
+            self.leave()
+            return inner
+        if self.token[0] == ":":
+            return self.value()
+        if self.is_call():
+            return self.call()
+        return self.path()
+
+    def call(self) -> Call:
+        name = self.token
+        self.at += 2
+        self.count_operator()
+        if name not in UPDATE_FUNCTIONS and self.unknown is None:
+            self.unknown = name
+        self.enter()
+        arguments = [self.operand()]
+        while self.take(","):
+            arguments.append(self.operand())
+        self.expect(")")
+        self.leave()
+        return Call(name, tuple(arguments))

@@ -1,0 +1,125 @@
+"""A DynamoDB client inside a simulation: signed HTTP over simulated streams, from a client's place in a zone.
+
+It keeps one connection for each call under way, as load generators do, never retries, and tells apart what certainly
+did not happen from what may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from cluster.sim.deploy import ACCESS_KEY, SECRET_KEY
+from cluster.sim.simulation import EPOCH_S, Simulation
+from cluster.sim.streams import SimTransport
+from cluster.wire.http_client import BadResponse, Response, ResponseParser
+from cluster.wire.sigv4 import Signer
+
+HTTP_PORT: Final = 8000
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class NotSent(Exception):
+    """No connection: the operation certainly did not happen."""
+
+
+class NoAnswer(Exception):
+    """The answer never came: the operation may have happened."""
+
+
+class Refused(Exception):
+    """An answer other than 200. ``kind`` is DynamoDB's error name without its prefix."""
+
+    def __init__(self, status: int, kind: str, message: str, body: dict[str, Any]) -> None:
+        super().__init__(f"{status} {kind}: {message}")
+        self.status = status
+        self.kind = kind
+        self.body = body
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.parser = ResponseParser()
+        self.transport: SimTransport | None = None
+        self.answer: asyncio.Future[Response] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, SimTransport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            responses = self.parser.feed(data)
+        except BadResponse as error:
+            self._fail(error)
+            return
+        for response in responses:
+            if self.answer is not None and not self.answer.done():
+                self.answer.set_result(response)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionError("closed before the answer came"))
+
+    def _fail(self, error: Exception) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(NoAnswer(str(error)))
+
+
+class SimClient:
+    """Calls one router. ``name`` is where the client stands: cuts apply to it as to any node."""
+
+    def __init__(self, simulation: Simulation, name: str, router: str, region: str = "simulated-1") -> None:
+        self._simulation = simulation
+        self._name = name
+        self._router = router
+        self._signer = Signer(ACCESS_KEY, SECRET_KEY, region, router)
+        self._idle: list[_Connection] = []
+
+    async def call(self, operation: str, body: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+        """Carry out a DynamoDB operation; raises :class:`Refused`, :class:`NotSent` or :class:`NoAnswer`."""
+        return _result(await self.exchange(operation, _encode(body), timeout_s))
+
+    async def exchange(self, operation: str, body: bytes, timeout_s: float = 5.0) -> Response:
+        """The same with the body as bytes and the answer as it came; raises :class:`NotSent` or :class:`NoAnswer`."""
+        connection = await self._connection(timeout_s)
+        assert connection.transport is not None
+        connection.answer = asyncio.get_running_loop().create_future()
+        now = EPOCH_S + self._simulation.now
+        connection.transport.write(self._signer.request(operation, body, now))
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await connection.answer
+        except TimeoutError:
+            connection.transport.abort()
+            raise NoAnswer(f"no answer within {timeout_s} s") from None
+        if response.keep_alive:
+            self._idle.append(connection)
+        else:
+            connection.transport.close()
+        return response
+
+    async def _connection(self, timeout_s: float) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.transport is not None and not connection.transport.is_closing():
+                return connection
+        streams = self._simulation.streams
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, made = await streams.connect(self._name, None, self._router, HTTP_PORT, _Connection)
+        except (OSError, TimeoutError) as error:
+            raise NotSent(str(error)) from error
+        connection = made
+        assert isinstance(connection, _Connection)
+        return connection
+
+
+def _result(response: Response) -> dict[str, Any]:
+    body: dict[str, Any] = _decode(response.body) if response.body else {}
+    if response.status == 200:
+        return body
+    kind = str(body.get("__type", "")).rpartition("#")[2]
+    raise Refused(response.status, kind, str(body.get("message", body.get("Message", ""))), body)

@@ -1,0 +1,339 @@
+"""An asyncio event loop on virtual time.
+
+Time stands still while callbacks run and jumps to the next timer when none is left. Callbacks that are due at the same
+instant run in the order in which they were scheduled. There is no selector, no thread and no signal; when nothing is
+left that could ever run, :class:`Stalled` is raised instead of waiting for ever.
+
+Every callback belongs to the :class:`Life` of a node, or to the harness. Whose it is travels in a context variable,
+and asyncio carries contexts from a task to everything it starts, so that ending a life stops all of it, wherever in
+asyncio's machinery it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+CALLBACKS_PER_INSTANT_MAX: Final = 300_000
+INSTANT_S: Final = 1e-6
+"""More callbacks than that without more time than this passing is taken for an endless loop."""
+_PRUNE_MIN: Final = 64
+
+
+class Stalled(Exception):
+    """What is waited for can never happen: no callback is ready and no timer is set."""
+
+
+class Livelock(Exception):
+    """Callbacks go on for ever at one instant of virtual time."""
+
+
+class NodeEnded(BaseException):
+    """Unwinds the code of a node whose life is over. Not an ``Exception``, so that drivers do not catch it."""
+
+
+class Life:
+    """One life of a node, from start to crash. Its callbacks run while it is neither over nor paused."""
+
+    __slots__ = ("_tasks", "_tasks_max", "backlog", "context", "halted", "over", "owner")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.over = False
+        self.halted = False
+        """Over or paused: callbacks are not to run now."""
+        self.backlog: list[SimHandle] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_max = _PRUNE_MIN
+        self.context = contextvars.copy_context()
+        self.context.run(_life.set, self)
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """Remember a task of this life, to be ended with it."""
+        self._tasks.append(task)
+        if len(self._tasks) > self._tasks_max:
+            self._tasks = [t for t in self._tasks if not t.done()]
+            self._tasks_max = 2 * len(self._tasks) + _PRUNE_MIN
+
+    def pause(self) -> None:
+        if not self.over:
+            self.halted = True
+
+    def end(self) -> None:
+        """No callback of this life runs from now on."""
+        self.over = True
+        self.halted = True
+        self.backlog.clear()
+
+    def close_tasks(self) -> None:
+        """Throw away the coroutines, oldest first, here and not when the garbage collector comes by.
+
+        Their ``finally`` blocks do run, against a World that refuses everything.
+        """
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            if task.done():
+                continue
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            try:
+                self.context.copy().run(coroutine.close)
+            except (Exception, NodeEnded):  # what a dead node's clean-up raises is nobody's concern
+                continue
+
+
+_life: contextvars.ContextVar[Life | None] = contextvars.ContextVar("simulated_life", default=None)
+
+
+class SimHandle:
+    """A scheduled callback; quacks like ``asyncio.TimerHandle``."""
+
+    __slots__ = ("_when", "args", "callback", "context", "life")
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context, when: float
+    ) -> None:
+        self.callback: Callable[..., Any] | None = callback
+        self.args = args
+        self.context = context
+        self.life = context.get(_life)
+        self._when = when
+
+    def cancel(self) -> None:
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self._when
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """See the module. Only what pure asyncio code needs is there; the rest raises ``NotImplementedError``."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        """:meth:`time`, without the call."""
+        self.harness = contextvars.Context()
+        """For callbacks that belong to no node: what is under way in the network outlives its sender."""
+        self._sequence = 0
+        self._ready: deque[SimHandle] = deque()
+        self._timers: list[tuple[float, int, SimHandle]] = []
+        self._cancelled_scan = 4096
+        self._running = False
+        self._closed = False
+        self._stop = False
+        self._instant = 0.0
+        self._callbacks_max = CALLBACKS_PER_INSTANT_MAX
+        self.callbacks = 0
+        """Callbacks run so far."""
+        self.on_error: Callable[[Life | None, BaseException], None] = self._raise
+        """What to do with an exception that escapes a callback."""
+
+    @staticmethod
+    def _raise(life: Life | None, error: BaseException) -> None:
+        raise error
+
+    def time(self) -> float:
+        """True simulated time in seconds since the beginning. Nodes have clocks of their own, which drift from it."""
+        return self.now_s
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> SimHandle:
+        handle = SimHandle(callback, args, context if context is not None else contextvars.copy_context(), self.now_s)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> SimHandle:
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> SimHandle:
+        if when < self.now_s:
+            when = self.now_s
+        handle = SimHandle(callback, args, context if context is not None else contextvars.copy_context(), when)
+        self._sequence += 1
+        timers = self._timers
+        heapq.heappush(timers, (when, self._sequence, handle))
+        if len(timers) > self._cancelled_scan:
+            self._drop_cancelled()
+        return handle
+
+    def _drop_cancelled(self) -> None:
+        """Timers of calls that were answered in time would pile up; the order of the rest is not touched."""
+        kept = [entry for entry in self._timers if entry[2].callback is not None and not _is_over(entry[2])]
+        heapq.heapify(kept)
+        self._timers = kept
+        self._cancelled_scan = max(4096, 2 * len(kept))
+
+    def call_into(self, life: Life, callback: Callable[..., Any], *args: Any) -> None:
+        """Run something of a node's at once, in its own context: what it starts is the node's, what escapes its bug.
+
+        Only for callbacks of the harness, which are in no node's context. A paused node gets it when it goes on.
+        """
+        if life.halted:
+            if not life.over:
+                life.backlog.append(SimHandle(callback, args, life.context, self.now_s))
+            return
+        try:
+            life.context.run(callback, *args)
+        except NodeEnded:
+            return
+        except Exception as error:
+            self.on_error(life, error)
+
+    def run(self, until: float, done: Callable[[], bool] | None = None, *, idle: bool = False) -> bool:
+        """Run until ``done`` (looked at whenever time is about to pass) or until the time is reached.
+
+        Returns whether ``done`` came true. Raises :class:`Stalled` where nothing can ever run again before either,
+        unless ``idle`` says that time may pass over a simulation in which nothing happens.
+        """
+        if self._running:
+            raise RuntimeError("the simulation is already running; await inside it instead")
+        self._running = True
+        self._stop = False
+        events._set_running_loop(self)
+        try:
+            return self._run(until, done, idle)
+        finally:
+            events._set_running_loop(None)
+            self._running = False
+
+    def _run(self, until: float, done: Callable[[], bool] | None, idle: bool) -> bool:
+        while True:
+            self._run_ready()
+            if done is not None and done():
+                return True
+            if self._stop:
+                return False
+            timers = self._timers
+            while timers and (timers[0][2].callback is None or _is_over(timers[0][2])):
+                heapq.heappop(timers)
+            if not timers:
+                if not idle:
+                    raise Stalled(f"nothing can ever run after {self.now_s:.6f} s, and what is waited for is not there")
+                self.now_s = until
+                return False
+            when = timers[0][0]
+            if when > until:
+                self.now_s = until
+                return False
+            self.now_s = when
+            if when - self._instant > INSTANT_S:
+                self._instant = when
+                self._callbacks_max = self.callbacks + CALLBACKS_PER_INSTANT_MAX
+            ready = self._ready
+            while timers and timers[0][0] == when:
+                ready.append(heapq.heappop(timers)[2])
+
+    def _run_ready(self) -> None:
+        ready = self._ready
+        while ready:
+            handle = ready.popleft()
+            callback = handle.callback
+            if callback is None:
+                continue
+            life = handle.life
+            if life is not None and life.halted:
+                if not life.over:
+                    life.backlog.append(handle)
+                continue
+            self.callbacks += 1
+            if self.callbacks > self._callbacks_max:
+                raise Livelock(f"over {CALLBACKS_PER_INSTANT_MAX} callbacks at {self.now_s:.6f} s; last: {callback!r}")
+            try:
+                handle.context.run(callback, *handle.args)
+            except NodeEnded:
+                continue
+            except Exception as error:
+                self.on_error(life, error)
+
+    def resume(self, life: Life) -> None:
+        """Let a paused life go on with everything that fell due meanwhile."""
+        if life.over or not life.halted:
+            return
+        life.halted = False
+        self._ready.extend(life.backlog)
+        life.backlog.clear()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run the harness's coroutine or future to its end and return its result."""
+        task = asyncio.ensure_future(future, loop=self)
+        self.run(float("inf"), task.done)
+        return task.result()
+
+    def run_forever(self) -> None:
+        self.run(float("inf"))
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        """Forget everything that was scheduled."""
+        self._closed = True
+        self._ready.clear()
+        self._timers.clear()
+
+    async def shutdown_asyncgens(self) -> None:
+        return None
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[T]:
+        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)
+        life = context.get(_life) if context is not None else _life.get()
+        if life is not None:
+            life.adopt(task)
+        return task
+
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
+        raise NotImplementedError("there are no threads in a simulation: use World.offload")
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
+        raise NotImplementedError("there are no threads in a simulation: use World.offload")
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        return None
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Called by asyncio from destructors, whenever the garbage collector pleases: it must not influence anything.
+
+        Exceptions of tasks that matter reach :attr:`on_error` through ``World.spawn``.
+        """
+
+
+def _is_over(handle: SimHandle) -> bool:
+    life = handle.life
+    return life is not None and life.over

@@ -1,0 +1,187 @@
+"""The simulated network: datagrams between named nodes, late, lost, doubled and out of order as one seed decides.
+
+Each direction of each pair has its own state. Messages of one direction arrive in the order they were sent, as over one
+TCP connection, unless the profile reorders; a cut swallows what is sent and what is under way, without a word to either
+side.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Final, NamedTuple
+
+import google_crc32c
+
+from cluster.sim.loop import Life, SimLoop
+
+_stamp = struct.Struct(">d")
+_DUPLICATE_DELAY_S: Final = 0.01
+
+
+class LinkProfile(NamedTuple):
+    """How one direction between two nodes behaves. Times in seconds, the rest probabilities of one message."""
+
+    delay_s: float = 0.0003
+    jitter_s: float = 0.0005
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    reorder_s: float = 0.02
+    """A message that is reordered comes up to this much later, overtaken by others."""
+
+
+@dataclass(slots=True)
+class NetworkCounters:
+    """Totals since the beginning."""
+
+    sent: int = 0
+    delivered: int = 0
+    lost: int = 0
+    cut: int = 0
+    duplicated: int = 0
+    unreachable: int = 0
+    """Messages for a node that was not running."""
+
+
+class Endpoint:
+    """A name that messages can be sent to, while its life lasts."""
+
+    __slots__ = ("deliver", "life", "name")
+
+    def __init__(self, name: str, life: Life | None, deliver: Callable[[str, bytes], None]) -> None:
+        self.name = name
+        self.life = life
+        self.deliver = deliver
+
+
+class _Link:
+    __slots__ = ("cuts", "last_arrival", "profile")
+
+    def __init__(self) -> None:
+        self.profile: LinkProfile | None = None
+        self.cuts = 0
+        self.last_arrival = 0.0
+
+
+class SimNetwork:
+    """All links. ``default`` is the profile of every link that has none of its own."""
+
+    def __init__(self, loop: SimLoop, rng: Random) -> None:
+        self._loop = loop
+        self._rng = rng
+        self._endpoints: dict[str, Endpoint] = {}
+        self._links: dict[tuple[str, str], _Link] = {}
+        self.default = LinkProfile()
+        self.counters = NetworkCounters()
+        self.fingerprint = 0
+        """A checksum over every message delivered: when, from whom, to whom, what."""
+        self.watch: Callable[[float, str, str, bytes], None] | None = None
+        """Called for every message delivered: true time, sender, receiver, payload."""
+
+    def attach(self, endpoint: Endpoint) -> None:
+        """Messages to this name go here from now on."""
+        self._endpoints[endpoint.name] = endpoint
+
+    def detach(self, name: str) -> None:
+        self._endpoints.pop(name, None)
+
+    def is_attached(self, name: str) -> bool:
+        """Whether a running node answers to this name."""
+        return name in self._endpoints
+
+    def _link(self, source: str, target: str) -> _Link:
+        link = self._links.get((source, target))
+        if link is None:
+            link = self._links[(source, target)] = _Link()
+        return link
+
+    def shape(self, source: str, target: str, profile: LinkProfile | None) -> None:
+        """Give one direction a profile of its own; None gives it back the default."""
+        self._link(source, target).profile = profile
+
+    def cut(self, sources: Iterable[str], targets: Iterable[str], *, one_way: bool = False) -> Callable[[], None]:
+        """Cut every source from every target; returns what heals exactly this cut. Cuts may overlap."""
+        left, right = list(sources), list(targets)
+        pairs = [(a, b) for a in left for b in right if a != b]
+        if not one_way:
+            pairs += [(b, a) for a in left for b in right if a != b]
+        links = [self._link(a, b) for a, b in dict.fromkeys(pairs)]
+        for link in links:
+            link.cuts += 1
+
+        def heal() -> None:
+            for link in links:
+                link.cuts = max(0, link.cuts - 1)
+            links.clear()
+
+        return heal
+
+    def heal_all(self) -> None:
+        """Take back every cut and every profile of single links."""
+        for link in self._links.values():
+            link.cuts = 0
+            link.profile = None
+
+    def is_cut(self, source: str, target: str) -> bool:
+        link = self._links.get((source, target))
+        return link is not None and link.cuts > 0
+
+    def delay(self, source: str, target: str) -> float | None:
+        """Seconds until something sent now arrives, in order; None where the link is cut. For byte streams."""
+        link = self._link(source, target)
+        if link.cuts:
+            return None
+        profile = link.profile or self.default
+        arrival = max(self._loop.now_s + profile.delay_s + self._rng.random() * profile.jitter_s, link.last_arrival)
+        link.last_arrival = arrival
+        return arrival - self._loop.now_s
+
+    def send(self, source: str, target: str, payload: bytes) -> None:
+        """Send one message. To oneself nothing is ever lost or late."""
+        counters, loop, rng = self.counters, self._loop, self._rng
+        counters.sent += 1
+        link = self._link(source, target)
+        if source == target:
+            loop.call_soon(self._arrive, source, target, payload, link, context=loop.harness)
+            return
+        if link.cuts:
+            counters.cut += 1
+            return
+        profile = link.profile or self.default
+        if profile.loss and rng.random() < profile.loss:
+            counters.lost += 1
+            return
+        now = loop.now_s
+        arrival = now + profile.delay_s + rng.random() * profile.jitter_s
+        if profile.reorder and rng.random() < profile.reorder:
+            arrival += rng.random() * profile.reorder_s
+        else:
+            if arrival < link.last_arrival:
+                arrival = link.last_arrival
+            link.last_arrival = arrival
+        loop.call_at(arrival, self._arrive, source, target, payload, link, context=loop.harness)
+        if profile.duplicate and rng.random() < profile.duplicate:
+            counters.duplicated += 1
+            again = arrival + rng.random() * _DUPLICATE_DELAY_S
+            loop.call_at(again, self._arrive, source, target, payload, link, context=loop.harness)
+
+    def _arrive(self, source: str, target: str, payload: bytes, link: _Link) -> None:
+        endpoint = self._endpoints.get(target)
+        if link.cuts:
+            self.counters.cut += 1
+        elif endpoint is None:
+            self.counters.unreachable += 1
+        else:
+            self.counters.delivered += 1
+            now = self._loop.now_s
+            stamp = _stamp.pack(now) + f"{source}>{target}>".encode()
+            self.fingerprint = google_crc32c.extend(google_crc32c.extend(self.fingerprint, stamp), payload)
+            if self.watch is not None:
+                self.watch(now, source, target, payload)
+            if endpoint.life is None:
+                endpoint.deliver(source, payload)
+            else:
+                self._loop.call_into(endpoint.life, endpoint.deliver, source, payload)

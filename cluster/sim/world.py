@@ -1,0 +1,167 @@
+"""The World of a simulated node, for one of its lives."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from cluster.node.world import DiskFailed, LogDirectory, MessageHandler, ObjectStore, PageFiles, Rng, Server
+from cluster.sim.clock import SimClock
+from cluster.sim.disk import SimDisk
+from cluster.sim.loop import Life, NodeEnded, SimHandle, SimLoop
+from cluster.sim.network import Endpoint, SimNetwork
+from cluster.sim.objects import ROLE, SimObjects
+from cluster.sim.streams import StreamHub
+
+if TYPE_CHECKING:
+    from cluster.sim.simulation import Simulation
+
+T = TypeVar("T")
+
+
+class WorldHandle:
+    """A call to come on a clock that may be changed meanwhile."""
+
+    __slots__ = ("_callback", "_timer", "_when", "_world")
+
+    def __init__(self, world: SimWorld, when: float, callback: Callable[[], None]) -> None:
+        self._world = world
+        self._when = when
+        self._callback: Callable[[], None] | None = callback
+        self._timer: SimHandle = self._arm()
+
+    def _arm(self) -> SimHandle:
+        world = self._world
+        return world.loop.call_at(world.clock.true_time_of(self._when), self._fire, context=world.life.context)
+
+    def _fire(self) -> None:
+        world, callback = self._world, self._callback
+        if callback is None:
+            return
+        if world.clock.boot() < self._when:
+            # The clock was slowed down, or rounding is against us: never early, and always a step further.
+            true = max(world.clock.true_time_of(self._when), math.nextafter(world.loop.time(), math.inf))
+            self._timer = world.loop.call_at(true, self._fire, context=world.life.context)
+            return
+        self._callback = None
+        callback()
+
+    def cancel(self) -> None:
+        self._callback = None
+        self._timer.cancel()
+
+
+class SimWorld:
+    """Implements :class:`cluster.node.world.World`. Once its life is over every method raises :class:`NodeEnded`."""
+
+    def __init__(
+        self, simulation: Simulation, name: str, life: Life, clock: SimClock, disk: SimDisk, seed: str
+    ) -> None:
+        self._simulation = simulation
+        self.name = name
+        self.life = life
+        self.clock = clock
+        self.loop: SimLoop = simulation.loop
+        self._network: SimNetwork = simulation.network
+        self._streams: StreamHub = simulation.streams
+        self._disk = disk
+        self._memory = disk.memory
+        self.rng: Rng = Random(seed)
+        self.log: LogDirectory = disk.memory.log
+        self.pages: PageFiles = disk.memory.pages
+        self.objects: ObjectStore | None = SimObjects(simulation, self) if ROLE in simulation.nodes else None
+        self._offload_rng = Random(seed + "/offload")
+
+    def check_alive(self) -> None:
+        if self.life.over:
+            raise NodeEnded(f"{self.name} is not running any more")
+
+    def now(self) -> float:
+        return self.clock.boot()
+
+    def wall(self) -> float:
+        return self.clock.wall()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> WorldHandle:
+        self.check_alive()
+        return WorldHandle(self, when, callback)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self.check_alive()
+        self.loop.call_soon(callback, context=self.life.context)
+
+    async def sleep(self, seconds: float) -> None:
+        self.check_alive()
+        future: asyncio.Future[None] = self.loop.create_future()
+        handle = WorldHandle(self, self.now() + max(0.0, seconds), lambda: _wake(future))
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        if self.life.over:
+            coroutine.close()
+            raise NodeEnded(f"{self.name} is not running any more")
+        # A task must not share the life's own context: it would be entered twice.
+        task = self.loop.create_task(coroutine, name=name, context=self.life.context.copy())
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, DiskFailed) and not self.life.over:
+            self.exit(f"the disk failed in {task.get_name()}: {error}")
+        if isinstance(error, Exception):
+            self._simulation.on_escape(self.life, error)
+
+    def send(self, peer: str, payload: bytes) -> None:
+        self.check_alive()
+        self._network.send(self.name, peer, payload)
+
+    def on_message(self, handler: MessageHandler) -> None:
+        self.check_alive()
+        self._network.attach(Endpoint(self.name, self.life, handler))
+
+    async def listen(self, port: int, factory: Callable[[], asyncio.Protocol]) -> Server:
+        self.check_alive()
+        return self._streams.listen(self.name, self.life, port, factory)
+
+    async def offload(self, function: Callable[..., T], *args: Any) -> T:
+        """The function runs at one instant somewhere within the time it takes: a crash can fall before or after it."""
+        self.check_alive()
+        disk = self._disk
+        await self.loop_sleep(self._offload_rng.random() * disk.profile.call_s)
+        before = self._memory.syncs
+        result = function(*args)
+        await self.loop_sleep(disk.charge(self._memory.syncs - before))
+        return result
+
+    async def loop_sleep(self, seconds: float) -> None:
+        """Sleep on true time: what hardware does knows nothing of a node's clocks."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        handle = self.loop.call_later(seconds, _wake, future, context=self.life.context)
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+    def event(self, event: str, **fields: Any) -> None:
+        self.check_alive()
+        self._simulation.record(self.name, self.now(), self.wall(), event, fields)
+
+    def exit(self, reason: str) -> NoReturn:
+        self.check_alive()
+        self.event("exit", reason=reason)
+        self._simulation.node_exited(self.name, self.life, reason)
+        raise NodeEnded(reason)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

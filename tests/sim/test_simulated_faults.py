@@ -1,0 +1,127 @@
+"""Bit rot, restarts and series of faults in simulated game days: what finds damage, and that all of it is mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HEAD = """
+version: 1
+title: Short
+topology: {topology}
+seed: 4
+load: {{profile: mixed, rate: 40, users: 20, floor: 5, keys: 60}}
+canaries: {{enabled: false}}
+targets: {{{targets}}}
+safety: {{max-duration: 6m, budget: {{az: {zones}, quorum-loss: {quorum}}}}}
+method:
+{method}
+report: {{before: 3s, after: 3s}}
+"""
+PLANTS = Path(__file__).resolve().parents[2] / "playbooks" / "plants"
+
+
+def played(
+    tmp_path: Path, method: str, targets: str, *more: str, zones: int = 1, quorum: str = "none", topology: str = ""
+) -> tuple[dict[str, Any], int, Path]:
+    text = HEAD.format(
+        method=method, targets=targets, zones=zones, quorum=quorum,
+        topology=topology or PLANTS / "unscrubbed.yaml",
+    )  # fmt: skip
+    playbook, out = tmp_path / "short.yaml", tmp_path / "runs"
+    playbook.write_text(text)
+    argv = [sys.executable, "-m", "chaos.cli", "run", str(playbook), "--runtime", "simulated", "--json"]
+    done = subprocess.run(
+        [*argv, "--out", str(out), *more], env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout, done.stderr[-3000:]
+    (run,) = out.iterdir()
+    return json.loads(done.stdout), done.returncode, run
+
+
+def by_id(verdict: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["id"]: entry for entry in verdict["damage"]}
+
+
+def test_damage_in_trees_and_logs_is_found_by_scrub_and_recovery_and_mended(tmp_path: Path) -> None:
+    verdict, code, run = played(
+        tmp_path,
+        """
+  - {name: tree, action: bit-rot, targets: a1, at: 1s, with: {place: btree, mode: chunk-copy, of: load}}
+  - {name: log, action: bit-rot, targets: c2, at: 6s, with: {place: log, mode: bit-flip}}
+  - {name: dark, action: power-off, targets: c2, at: 6.1s, for: 1s}
+""",
+        "a1: {select: node=storage-a1}, c2: {select: node=storage-c2}",
+        topology="scrubbed",
+    )
+    assert (code, verdict["verdict"]) == (0, "passed"), verdict["why"]
+    found = by_id(verdict)
+    assert found["f0.0"]["found_by"] == "scrub"
+    assert found["f1.0"]["found_by"] == "recovery"
+    assert all(entry["repaired_s"] > entry["found_s"] > entry["injected_s"] for entry in found.values())
+    states = [
+        event["state"] for line in (run / "events.jsonl").read_text().splitlines()
+        if (event := json.loads(line))["event"] == "corruption" and event["id"] == "f1.0"
+    ]  # fmt: skip
+    assert states == ["injected", "found", "repaired"]
+    nodes = (run / "nodes" / "simulation.jsonl").read_text()
+    assert '"event":"replica-quarantined"' in nodes, "a damaged log is lost votes: the replica never votes again"
+    assert '"event":"replacement-done"' in nodes, "and a successor under another id takes its place"
+
+
+def test_a_helix_is_mended_from_the_logs_although_every_copy_is_damaged(tmp_path: Path) -> None:
+    verdict, code, _ = played(
+        tmp_path,
+        "  - {action: bit-rot, targets: all, at: 3s, with: {mode: helix, of: load}}",
+        "all: {select: role=storage}",
+    )
+    assert (code, verdict["verdict"]) == (0, "passed"), verdict["why"]
+    assert len(verdict["damage"]) == 3
+    assert len({entry["node"] for entry in verdict["damage"]}) == 3
+    assert len({tuple(entry["groups"]) for entry in verdict["damage"]}) == 1
+
+
+def test_a_second_damaged_replica_of_a_group_is_refused(tmp_path: Path) -> None:
+    verdict, code, _ = played(
+        tmp_path,
+        """
+  - {name: one, action: bit-rot, targets: a1, at: 1s, with: {place: log}}
+  - {name: other, action: bit-rot, targets: b1, at: 2s, with: {place: log}}
+""",
+        "a1: {select: node=storage-a1}, b1: {select: node=storage-b1}",
+    )
+    assert (code, verdict["verdict"]) == (3, "aborted"), verdict["why"]
+    assert "two replicas of one group would be damaged at once" in " ".join(verdict["why"])
+
+
+def test_who_serves_pages_that_fail_their_checksum_is_caught(tmp_path: Path) -> None:
+    verdict, code, _ = played(
+        tmp_path,
+        "  - {action: bit-rot, targets: a1, at: 2s, with: {place: btree, of: load}}",
+        "a1: {select: node=storage-a1}", "--plant", "serve-bad-pages",
+    )  # fmt: skip
+    check = next(check for check in verdict["checks"] if check["name"] == "corruption")
+    assert (code, check["result"]) == (1, "failed"), verdict["why"]
+    assert "was never found" in check["findings"][0]["what"]
+
+
+def test_rolling_restarts_hand_over_and_random_power_offs_keep_their_budget(tmp_path: Path) -> None:
+    verdict, code, run = played(
+        tmp_path,
+        """
+  - {name: roll, action: rolling-restart, targets: two, at: 1s, with: {every: 3s}}
+  - {name: job, action: random-power-off, targets: all, at: 10s, for: 20s, with: {every: 3s, shortest: 1s, longest: 3s}}
+""",
+        "two: {select: ['node=storage-a1', 'node=storage-b1']}, all: {select: role=storage}",
+    )
+    assert (code, verdict["verdict"]) == (0, "passed"), verdict["why"]
+    effects = [(fault["kind"], fault["effect"]) for fault in verdict["faults"]]
+    assert effects[:2] == [("restart", "confirmed")] * 2
+    assert {kind for kind, _ in effects[2:]} == {"power-off"}
+    assert ("power-off", "confirmed") in effects
+    assert "job, 1: storage-" in (run / "playbook.yaml").read_text(), "the resolved playbook says every one of them"

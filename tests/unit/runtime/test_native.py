@@ -1,0 +1,107 @@
+"""Copies of an image's Python: whole or absent, and only where the engine is slow."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.runtime import native
+
+
+class FakeEngine:
+    """An engine whose one image has two directories; ``breaks`` makes the copy fail half-way."""
+
+    def __init__(self, driver: str = "fuse-overlayfs", *, breaks: bool = False) -> None:
+        self.driver = driver
+        self.breaks = breaks
+        self.made = 0
+        self.removed = 0
+
+    def info(self) -> dict[str, str]:
+        return {"Driver": self.driver}
+
+    def create_container(self, tag: str, command: list[str]) -> str:
+        self.made += 1
+        return "container"
+
+    def start(self, container: str) -> None: ...
+
+    def wait(self, container: str) -> dict[str, int]:
+        return {"StatusCode": 0}
+
+    def logs(self, container: str, **_: Any) -> bytes:
+        return json.dumps(["/opt/venv", "/usr/lib/python"]).encode()
+
+    def get_archive(self, container: str, path: str, chunk_size: int) -> tuple[Iterator[bytes], dict[str, Any]]:
+        if self.breaks and path != "/opt/venv":
+            raise OSError("the engine went away")
+        name = path.rpartition("/")[2]
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            for member, kind, target in (
+                (name, tarfile.DIRTYPE, ""),
+                (f"{name}/module.py", tarfile.REGTYPE, ""),
+                (f"{name}/link.py", tarfile.SYMTYPE, "module.py"),
+                (f"{name}/same.py", tarfile.LNKTYPE, f"{name}/module.py"),
+            ):
+                info = tarfile.TarInfo(member)
+                info.type, info.linkname = kind, target
+                body = path.encode() if kind == tarfile.REGTYPE else b""
+                info.size = len(body)
+                info.mode = 0o755
+                archive.addfile(info, io.BytesIO(body))
+        raw = data.getvalue()
+        return (raw[at : at + 700] for at in range(0, len(raw), 700)), {}
+
+    def remove_container(self, container: str, force: bool) -> None:
+        self.removed += 1
+
+    def images(self) -> list[dict[str, Any]]:
+        return [{"RepoTags": ["node:1"]}]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_files_and_links_are_copied_once_and_mounted_over_themselves() -> None:
+    engine = FakeEngine()
+    binds = native.binds(engine, "node:1")
+    assert sorted(bind["bind"] for bind in binds.values()) == ["/opt/venv", "/usr/lib/python"]
+    for copy, bind in binds.items():
+        assert bind["mode"] == "ro"
+        for name in ("module.py", "link.py", "same.py"):
+            assert (Path(copy) / name).read_text() == bind["bind"]
+    assert native.binds(engine, "node:1") == binds
+    assert (engine.made, engine.removed) == (1, 1)
+
+
+def test_a_copy_that_breaks_off_is_no_copy() -> None:
+    engine = FakeEngine(breaks=True)
+    with pytest.raises(OSError, match="went away"):
+        native.binds(engine, "node:1")
+    assert list(native.root().iterdir()) == []
+    assert engine.removed == 1
+    engine.breaks = False
+    assert native.binds(engine, "node:1")
+
+
+def test_a_native_file_system_needs_none() -> None:
+    engine = FakeEngine(driver="overlay2")
+    assert native.binds(engine, "node:1") == {}
+    assert engine.made == 0
+
+
+def test_copies_of_images_that_are_gone_go_too() -> None:
+    old = native.root() / "node_0"
+    old.mkdir(parents=True)
+    native.binds(FakeEngine(), "node:1")
+    assert not old.exists()

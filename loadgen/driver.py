@@ -79,7 +79,7 @@ def run_seconds(session: Any, busy: Callable[[], bool], emit: Callable[[int, Win
         end_s = second + 1.0
         if stopped and session.stop_s is not None:
             end_s = min(end_s, session.stop_s - session.start_s)
-        window = session.end_second(end_s)
+        window = session.end_second(end_s, last=done)
         if window.offered or window.sent or window.outcomes or not done:
             emit(second, window)
         second += 1

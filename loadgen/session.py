@@ -210,9 +210,17 @@ class Session(Caller):
         if self.on_complete is not None:
             self.on_complete(operation, outcome, latency_ns)
 
-    def end_second(self, until_s: float) -> Window:
-        """Close the window of the second that ended ``until_s`` seconds after the start."""
-        self.window.offered += self._offered.until(until_s)
+    def end_second(self, until_s: float, *, last: bool = False) -> Window:
+        """Close the window of the second that ended ``until_s`` seconds after the start.
+
+        In the ``last`` one whatever fell due and was not sent is skipped: the arrivals still queued, and those that a
+        user had taken but woke up for after the stop. From then on offered is sent and skipped, to the operation.
+        """
+        window, totals = self.window, self.totals
+        window.offered += self._offered.until(until_s)
         self.arrivals.expire(until_s)
-        self.window.skipped = self.arrivals.skipped - self.totals.skipped
+        window.skipped = self.arrivals.skipped - totals.skipped
+        if last:
+            sent = totals.sent + window.sent
+            window.skipped = max(window.skipped, totals.offered + window.offered - sent - totals.skipped)
         return self.take_window()

@@ -176,11 +176,11 @@ def test_a_controller_killed_in_the_middle_leaves_nothing(cluster: Cluster, say:
     assert left(marks, *collect(marks)[0]) == []
 
 
-def give_log(cluster: Cluster, node: str) -> Path:
-    """Put a write-ahead log on a stand-in's disk, as a storage node would have written it; the segment's host path."""
+def give_log(cluster: Cluster, node: str, segment_bytes: int = 1 << 20) -> Path:
+    """Put a write-ahead log on a stand-in's disk, as a storage node would have written it; its oldest segment."""
 
     async def write(directory: RealLogDirectory) -> None:
-        wal, _ = Wal.open(directory, store_id=7, incarnation=1, fresh=True)
+        wal, _ = Wal.open(directory, store_id=7, incarnation=1, fresh=True, segment_bytes=segment_bytes)
         for slot in range(8):
             wal.append("g0", slot, b"x" * 2000)
             await wal.sync()
@@ -193,7 +193,7 @@ def give_log(cluster: Cluster, node: str) -> Path:
         return function(*arguments)
 
     asyncio.run(write(RealLogDirectory(path, offload)))
-    return next(path.glob("wal-0*.log"))
+    return min(path.glob("wal-*.log"))
 
 
 def rot_spec(**options: object) -> Spec:
@@ -202,12 +202,16 @@ def rot_spec(**options: object) -> Spec:
 
 @pytest.mark.parametrize("mode", ["bit-flip", "chunk-copy", "old-chunk", "truncate"])
 def test_bit_rot_changes_what_the_journal_says_and_nothing_else(cluster: Cluster, mode: str) -> None:
-    path = give_log(cluster, "storage-b1")
-    before = path.read_bytes()
+    segments = give_log(cluster, "storage-b1", segment_bytes=8000).parent
+    intact = {path.name: path.read_bytes() for path in segments.iterdir()}
     entry, effect = put_in(cluster, "bit-rot", rot_spec(mode=mode))
     assert effect.state == "confirmed", effect.detail
     (one,) = damages(entry)
-    after = path.read_bytes()
+    path = segments / Path(one.file).name
+    assert {other.name for other in segments.iterdir() if other.read_bytes() != intact[other.name]} == {path.name}
+    if mode == "truncate":  # of the newest segment the end is left alone: the marks of its batches are there
+        assert path.name < max(intact, key=lambda name: (name.endswith(".log"), name))
+    before, after = intact[path.name], path.read_bytes()
     assert one.new == fingerprint(after[one.offset : one.offset + one.length])
     assert after[: one.offset] == before[: one.offset]
     assert after[one.offset + one.length :] == before[one.offset + one.length :]

@@ -1,8 +1,9 @@
-"""Real clients against a real cluster: boto3, the AWS CLI, aiobotocore, aiodynamo, PynamoDB; AWS's Rust SDK if asked.
+"""Clients on a real cluster: boto3, the AWS CLI, aiobotocore, aiodynamo, PynamoDB, AWS's SDK for Go; Rust's if asked.
 
-``.ci/clients.py [--runtime local | --endpoint URL] [--rust]``: 0 if every client does what it is for. The Python ones
-live in an environment of their own (``.venv-clients``, the extra ``clients``): they want each their own botocore.
-Rust's compiles for minutes, so only who asks for it waits.
+``.ci/clients.py [--runtime local | --endpoint URL] [--no-go] [--rust]``: 0 if every client does what it is for. The
+Python ones live in an environment of their own (``.venv-clients``, the extra ``clients``): they want each their own
+botocore. Go's compiler and SDK are two Debian packages, installed when root has them not; where they cannot be had,
+that client counts as failed unless it was left out on purpose. Rust's compiles for minutes, so only who asks waits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +28,11 @@ RUST = CHECKS / "rust"
 RUST_TARGET = VENV / "rust"
 LIMIT_S = 600
 COMPILE_LIMIT_S = 1800
+GO = CHECKS / "go"
+GO_PATH = Path("/usr/share/gocode")
+GO_SDK = GO_PATH / "src" / "github.com" / "aws" / "aws-sdk-go"
+GO_PACKAGES = ["golang-go", "golang-github-aws-aws-sdk-go-dev"]
+GO_MISSING = f"not run: apt-get install -y {' '.join(GO_PACKAGES)}, or leave it out with --no-go"
 
 
 def install() -> None:
@@ -43,6 +50,31 @@ def compile_rust() -> Path:
     command: list[str | Path] = ["cargo", "build", "-q", "--locked", "--target-dir", RUST_TARGET]
     subprocess.run(command, check=True, timeout=COMPILE_LIMIT_S, cwd=RUST)
     return RUST_TARGET / "debug" / "with-rust"
+
+
+def install_go() -> None:
+    """Debian's Go and its package of AWS's SDK, where root lacks them; what apt says is shown if it cannot."""
+    if (shutil.which("go") and GO_SDK.is_dir()) or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
+    for words in (["update"], ["install", "-y", "--no-install-recommends", *GO_PACKAGES]):
+        done = subprocess.run([*apt, *words], env=env, capture_output=True, text=True, timeout=LIMIT_S)
+        if done.returncode:
+            print(f"apt-get {words[0]} failed: {done.stderr[-2000:]}", flush=True)
+
+
+def compile_go() -> Path | None:
+    """The client in Go, in GOPATH mode and so from Debian's files alone; None where compiler or SDK is missing."""
+    install_go()
+    if not shutil.which("go") or not GO_SDK.is_dir():
+        return None
+    env = {**os.environ, "GO111MODULE": "off", "GOPATH": str(GO_PATH), "GOFLAGS": "", "CGO_ENABLED": "0"}
+    env["GOCACHE"] = str(VENV / "go" / "cache")
+    binary = VENV / "go" / "with-go"
+    for verb in (["vet"], ["build", "-o", str(binary)]):
+        subprocess.run(["go", *verb, "."], check=True, timeout=COMPILE_LIMIT_S, cwd=GO, env=env)
+    return binary
 
 
 @contextmanager
@@ -77,22 +109,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runtime", default="local", choices=["docker", "local"])
     parser.add_argument("--endpoint", help="a running cluster, with its keys in the AWS environment variables")
+    parser.add_argument("--no-go", action="store_true", help="leave the client in Go out")
     parser.add_argument("--rust", action="store_true", help="compile and run the client in Rust too")
     options = parser.parse_args()
     install()
-    rust = compile_rust() if options.rust else None
+    compiled: dict[str, Path | None] = {}
+    if not options.no_go:
+        compiled["with_go"] = compile_go()
+    if options.rust:
+        compiled["with_rust"] = compile_rust()
     if options.endpoint:
-        return run(options.endpoint, {}, rust)
+        return run(options.endpoint, {}, compiled)
     with cluster(options.runtime) as (endpoint, keys):
-        return run(endpoint, keys, rust)
+        return run(endpoint, keys, compiled)
 
 
-def run(endpoint: str, keys: dict[str, str], rust: Path | None) -> int:
+def run(endpoint: str, keys: dict[str, str], compiled: dict[str, Path | None]) -> int:
+    """Every client once, one line each; 0 if all are well. A compiled one that is not there could not be built."""
     env = {**os.environ, "ENDPOINT": endpoint, "AWS_PAGER": "", "AWS_EC2_METADATA_DISABLED": "true", **keys}
     python = VENV / "bin" / "python"
     results = [check(script.stem, [python, script], env) for script in sorted(CHECKS.glob("with_*.py"))]
-    if rust is not None:
-        results.append(check("with_rust", [rust], env))
+    for name, binary in compiled.items():
+        if binary is None:
+            print(f"BAD  {name}: {GO_MISSING}", flush=True)
+        results.append(binary is not None and check(name, [binary], env))
     print(f"{results.count(True)} passed, {results.count(False)} failed")
     return 0 if all(results) else 1
 

@@ -41,6 +41,7 @@ from cluster.node.config import NodeConfig, Peer, Scrub, Timing
 from cluster.node.host import Host
 from cluster.node.process import Node
 from cluster.node.rpc import RpcError
+from cluster.sim.collector import rare_collections
 from cluster.sim.deploy import deploy
 from cluster.sim.invariants import PROPERTIES, Invariants
 from cluster.sim.objects import ROLE
@@ -104,6 +105,10 @@ class SimulatedDay:
 
     def play(self) -> Verdict:
         """Play the game day and return its verdict."""
+        with rare_collections():
+            return self._play()
+
+    def _play(self) -> Verdict:
         from reports.rundir import RunDir
 
         created = RunDir.create(self.options.out, self.prepared.name, self.prepared.seed)

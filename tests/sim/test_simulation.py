@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from cluster.node.rpc import Rpc, RpcError, RpcTimeout
 from cluster.node.world import World
+from cluster.sim.collector import RARER, rare_collections
 from cluster.sim.loop import Livelock, Stalled
 from cluster.sim.network import LinkProfile
 from cluster.sim.simulation import ConditionNotMet, NodeBug, Simulation
@@ -269,3 +271,11 @@ def test_the_history_does_not_depend_on_hash_seed_addresses_or_the_collector() -
         found.append(done.stdout)
     assert len({*found}) == 1
     assert found[0] == f"{eventful(7).fingerprint}\n"
+
+
+def test_rare_collections_last_as_long_as_asked_even_where_the_run_fails() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(RuntimeError), rare_collections():
+        assert gc.get_threshold()[0] == before[0] * RARER
+        raise RuntimeError
+    assert gc.get_threshold() == before

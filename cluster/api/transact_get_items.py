@@ -16,6 +16,7 @@ from cluster.api.transact_items import (
     FINE,
     IN_THE_WAY,
     Refusal,
+    Spent,
     cancelled,
     consumed,
     over_budget,
@@ -100,13 +101,11 @@ async def plan(request: ReadRequest, services: Services) -> bytes:
         spent = FACTOR * read_units(image_size(image) if image is not None else 0, consistent=True)
         if spent > FACTOR:
             services.charge(table, reads=spent - FACTOR)
-        units.append((command.table, spent))
+        units.append(Spent(command.table, spent))
     return respond(request, [command for _, command in steps], images, units)
 
 
-def respond(
-    request: ReadRequest, commands: list[Command], images: list[bytes | None], units: list[tuple[str, float]]
-) -> bytes:
+def respond(request: ReadRequest, commands: list[Command], images: list[bytes | None], units: list[Spent]) -> bytes:
     """``Responses`` in the order of the request; an item that is not there is an empty entry."""
     body: dict[str, Any] = {"Responses": [_shown(c, image) for c, image in zip(commands, images, strict=True)]}
     if request.capacity != "NONE":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,8 @@ from cluster.core.errors import ApiError, invalid
 from cluster.core.transactions import ONGOING, Vote
 
 FACTOR = 2.0
-"""A transaction reads or writes each item twice, to prepare and to commit, and both are counted [DG]."""
+"""A transaction reads or writes each item twice, to prepare and to commit, and both are counted [DG]. Indexes change
+once, at the commit, and cost what they cost outside of a transaction."""
 
 _EMPTY_KEY = "One or more parameter values are not valid."
 """How the texts about empty key values begin: those refuse the whole request, where others cancel the transaction."""
@@ -80,15 +81,40 @@ def refuse_doubles(places: Iterable[tuple[str, bytes]]) -> None:
         seen.add(place)
 
 
-def consumed(units: Iterable[tuple[str, float]], kind: str, shape: str) -> list[dict[str, Any]]:
+class Spent(NamedTuple):
+    """Units that one item of a transaction cost."""
+
+    table: str
+    units: float
+    """The table's own."""
+    local_units: Mapping[str, float] | None = None
+    global_units: Mapping[str, float] | None = None
+    """By index."""
+
+
+def consumed(spent: Iterable[Spent], kind: str, shape: str) -> list[dict[str, Any]]:
     """``ConsumedCapacity``, an entry a table. ``kind`` is ``Read`` or ``Write``, ``shape`` TOTAL or INDEXES."""
-    totals: dict[str, float] = {}
-    for table, spent in units:
-        totals[table] = totals.get(table, 0.0) + spent
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    for one in spent:
+        parts = tables.setdefault(one.table, {"Table": {}, "LocalSecondaryIndexes": {}, "GlobalSecondaryIndexes": {}})
+        for part, units in (
+            ("Table", {"": one.units}),
+            ("LocalSecondaryIndexes", one.local_units or {}),
+            ("GlobalSecondaryIndexes", one.global_units or {}),
+        ):
+            for name, number in units.items():
+                parts[part][name] = parts[part].get(name, 0.0) + number
     entries: list[dict[str, Any]] = []
-    for table, total in totals.items():
-        entry: dict[str, Any] = {"TableName": table, "CapacityUnits": total, f"{kind}CapacityUnits": total}
+    for table, parts in tables.items():
+        entry = {"TableName": table, **_units(sum(sum(part.values()) for part in parts.values()), kind)}
         if shape == "INDEXES":
-            entry["Table"] = {"CapacityUnits": total, f"{kind}CapacityUnits": total}
+            entry["Table"] = _units(parts.pop("Table")[""], kind)
+            for part, by_name in parts.items():
+                if by_name:
+                    entry[part] = {name: _units(number, kind) for name, number in by_name.items()}
         entries.append(entry)
     return entries
+
+
+def _units(number: float, kind: str) -> dict[str, Any]:
+    return {"CapacityUnits": number, f"{kind}CapacityUnits": number}

@@ -29,6 +29,7 @@ from cluster.api.transact_items import (
     FACTOR,
     FINE,
     Refusal,
+    Spent,
     cancelled,
     consumed,
     over_budget,
@@ -158,23 +159,26 @@ async def plan(request: WriteRequest, services: Services) -> bytes:
     return respond(request, written, units)
 
 
-def _charge(steps: list[tuple[ServedTable, Command]], written: Written, services: Services) -> list[tuple[str, float]]:
-    """Spend what the answer showed to be needed beyond what was taken; by action, its table and its units."""
-    units: list[tuple[str, float]] = []
+def _charge(steps: list[tuple[ServedTable, Command]], written: Written, services: Services) -> list[Spent]:
+    """Spend what the answer showed to be needed beyond what was taken, by action. Local indexes share in the table's
+    budget (global ones slow the table down by themselves); where any action was refused none was written."""
+    refused = any(vote.code for vote in written.votes)
+    units: list[Spent] = []
     for (table, command), vote in zip(steps, written.votes, strict=True):
-        spent = FACTOR * write_units(vote.size_before, vote.size_after)
-        if spent > FACTOR:
-            services.charge(table, writes=spent - FACTOR)
-        units.append((command.table, spent))
+        own = FACTOR * write_units(vote.size_before, vote.size_after)
+        rest = own - FACTOR + (sum(vote.local_units.values()) if vote.local_units and not refused else 0.0)
+        if rest:
+            services.charge(table, writes=rest)
+        units.append(Spent(command.table, own, vote.local_units, vote.global_units))
     return units
 
 
-def respond(request: WriteRequest, written: Written, units: list[tuple[str, float]]) -> bytes:
+def respond(request: WriteRequest, written: Written, units: list[Spent]) -> bytes:
     """Nothing but the consumed capacity, where it was asked for; of a repeated request that is a read's [DG]."""
     if request.capacity == "NONE":
         return b"{}"
     if written.repeated:
-        return encode({"ConsumedCapacity": consumed(written.units, "Read", request.capacity)})
+        return encode({"ConsumedCapacity": consumed((Spent(*one) for one in written.units), "Read", request.capacity)})
     return encode({"ConsumedCapacity": consumed(units, "Write", request.capacity)})
 
 

@@ -83,6 +83,9 @@ class Vote(NamedTuple):
     size_after: int = 0
     stamp: int = 0
     """:data:`LATE`: what the next timestamp must exceed."""
+    local_units: dict[str, float] | None = None
+    global_units: dict[str, float] | None = None
+    """Write units that the table's indexes will take, by name; None where it has none."""
 
 
 class Written(NamedTuple):

@@ -281,9 +281,9 @@ def _parts(actions: Sequence[Action]) -> tuple[Part, ...]:
 
 
 def _read_units(actions: Sequence[Action], votes: list[Vote]) -> tuple[tuple[str, float], ...]:
-    """What a repeated request costs: its items read in a transaction."""
+    """What a repeated request costs: its items read in a transaction, of the larger size that each has had."""
     units: dict[str, float] = {}
     for action, vote in zip(actions, votes, strict=True):
         name = action.table.table.name
-        units[name] = units.get(name, 0.0) + 2.0 * max(1, -(-vote.size_after // 4096))
+        units[name] = units.get(name, 0.0) + 2.0 * max(1, -(-max(vote.size_before, vote.size_after) // 4096))
     return tuple(units.items())

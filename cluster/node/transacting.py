@@ -131,7 +131,8 @@ def prepare(machine: Machine, request: Prepare, keys: Sequence[bytes], done: Don
     held = [_held(machine, key) for key in keys]
     votes, pending = decide_all(request, current, held, machine.deleted_at, CODEC)
     if pending is not None and machine.outbox is not None:
-        votes = [_index_vote(machine.outbox, *each) for each in zip(request.commands, pending, votes, strict=True)]
+        each = zip(request.commands, current, pending, votes, strict=True)
+        votes = [_index_vote(machine.outbox, *one) for one in each]
         if any(vote.code for vote in votes):
             pending = None
     if pending is None:
@@ -149,15 +150,17 @@ def prepare(machine: Machine, request: Prepare, keys: Sequence[bytes], done: Don
     machine.after_batch(lambda code: done(code, None if code else votes))
 
 
-def _index_vote(outbox: Outbox, command: Command, pending: Pending, vote: Vote) -> Vote:
-    """A vote once it is known whether the table's indexes can hold what the item would become."""
-    if pending.image is None:
+def _index_vote(outbox: Outbox, command: Command, current: bytes | None, pending: Pending, vote: Vote) -> Vote:
+    """A vote once it is known whether the table's indexes can hold what the item would become, and what they take."""
+    if pending.check:
         return vote
-    try:
-        outbox.check(pending.image, updating=command.kind == "update")
-    except ApiError as error:
-        return Vote("ValidationError", error.message, None, vote.size_before, vote.size_before)
-    return vote
+    if pending.image is not None:
+        try:
+            outbox.check(pending.image, updating=command.kind == "update")
+        except ApiError as error:
+            return Vote("ValidationError", error.message, None, vote.size_before, vote.size_before)
+    derived = outbox.indexes.derive(command.key, current, pending.image)
+    return vote._replace(local_units=derived.local_units, global_units=derived.global_units)
 
 
 def commit(machine: Machine, request: Finish, done: Done) -> None:

@@ -42,10 +42,11 @@ class Transactions:
         images = [self._rows.get(command.table, command.key) for command in commands]
         votes, held = decide_all(Prepare("id", STAMP, commands), images, [None] * len(commands), 0, CODEC)
         if held is not None:
-            for (table, command), row in zip(actions, held, strict=True):
+            for at, ((table, command), row) in enumerate(zip(actions, held, strict=True)):
                 if not row.check:
-                    self._rows.run(table.schema, command)
-        sizes = [(command.table, vote.size_after) for command, vote in zip(commands, votes, strict=True)]
+                    done = self._rows.run(table.schema, command)
+                    votes[at] = votes[at]._replace(local_units=done.local_units, global_units=done.global_units)
+        sizes = [(c.table, max(vote.size_before, vote.size_after)) for c, vote in zip(commands, votes, strict=True)]
         written = Written(
             votes, units=tuple((table, FACTOR * read_units(size, consistent=True)) for table, size in sizes)
         )

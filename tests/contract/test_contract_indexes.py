@@ -161,6 +161,38 @@ def test_capacity_counts_what_an_index_writes(dynamodb: Any, indexed: str) -> No
     assert gone["CapacityUnits"] == 3
 
 
+def test_a_transaction_tells_what_each_index_took(dynamodb: Any, indexed: str) -> None:
+    """The table's own units are doubled, those of its indexes are not; TOTAL has them all."""
+
+    def write(detail: str, *actions: dict[str, Any]) -> Any:
+        answer = dynamodb.transact_write_items(TransactItems=list(actions), ReturnConsumedCapacity=detail)
+        (entry,) = answer["ConsumedCapacity"]
+        return entry
+
+    def units(number: float) -> dict[str, float]:
+        return {"CapacityUnits": number, "WriteCapacityUnits": number}
+
+    def key(name: str) -> dict[str, Any]:
+        return {"pk": {"S": name}, "sk": {"S": "1"}}
+
+    def written(name: str, g: str) -> dict[str, Any]:
+        return {"Put": {"TableName": indexed, "Item": {**key(name), "g": {"S": g}, "n": {"N": "1"}}}}
+
+    first = write("INDEXES", written("txn-units", "t1"), written("txn-units-2", "t1"))
+    assert first == {
+        "TableName": indexed, **units(8),
+        "Table": units(4), "GlobalSecondaryIndexes": {"by-g": units(2)}, "LocalSecondaryIndexes": {"by-n": units(2)},
+    }  # fmt: skip
+    moved = write("INDEXES", written("txn-units", "t2"))
+    assert moved["GlobalSecondaryIndexes"] == {"by-g": units(2)}
+    assert write("TOTAL", written("txn-units", "t3")) == {"TableName": indexed, **units(5)}
+    look = {"TableName": indexed, "Key": key("txn-units"), "ConditionExpression": "attribute_exists(pk)"}
+    untouched = write("INDEXES", {"ConditionCheck": look}, written("txn-units-2", "t1"))
+    assert untouched == {"TableName": indexed, **units(4), "Table": units(4)}
+    gone = write("INDEXES", {"Delete": {"TableName": indexed, "Key": key("txn-units")}})
+    assert gone["CapacityUnits"] == 4
+
+
 def test_values_that_an_index_cannot_hold(dynamodb: Any, indexed: str, refused: Refusal) -> None:
     key = {"pk": {"S": "wrong"}, "sk": {"S": "1"}}
     with refused("ValidationException", f"{WRONG}Type mismatch for Index Key g Expected: S Actual: N IndexName: by-g"):

@@ -176,6 +176,15 @@ def test_capacity_is_doubled(dynamodb: Any, table: str, keys: list[Key]) -> None
     ]  # fmt: skip
 
 
+def test_asking_again_costs_a_read_of_what_was_there(dynamodb: Any, table: str, keys: list[Key]) -> None:
+    token = str(uuid.uuid4())
+    write(dynamodb, put(table, keys[0], "x" * 9000))
+    for kind, units in (("Write", 18.0), ("Read", 6.0)):
+        answer = write(dynamodb, delete(table, keys[0]), ClientRequestToken=token, ReturnConsumedCapacity="TOTAL")
+        entry = {"TableName": table, "CapacityUnits": units, f"{kind}CapacityUnits": units}
+        assert answer["ConsumedCapacity"] == [entry]
+
+
 def test_reads_come_in_order_with_projections_and_gaps(dynamodb: Any, table: str, keys: list[Key]) -> None:
     write(dynamodb, put(table, keys[0], "a"), put(table, keys[1], "b"))
     answer = dynamodb.transact_get_items(

@@ -7,7 +7,9 @@ from typing import Any
 from test_machine import BALLOT, Leader, put
 
 from cluster.core.commands import Command
-from cluster.core.items import image_body, image_stamp
+from cluster.core.items import image_body, image_stamp, pack_image
+from cluster.core.keys import KeyAttribute, KeySchema
+from cluster.core.shape import IndexShape, Shape
 from cluster.core.side import TXN, rest
 from cluster.core.transactions import ONGOING, Finish, Prepare, Seen, Vote
 from cluster.node import payload
@@ -131,6 +133,39 @@ def test_a_vote_that_comes_twice_holds_once() -> None:
     leader.settle()
     assert leader.prepare(put(b"a")) == [("", [Vote(size_after=1)])]
     assert not leader.machine.batch_due
+
+
+def test_a_vote_tells_what_the_indexes_will_take() -> None:
+    """Asked again it says the same; a condition alone changes no index."""
+    leader = Held()
+    key = KeySchema(KeyAttribute("pk", "S"), KeyAttribute("sk", "S"))
+    of = (KeyAttribute("v", "S"),)
+    local = IndexShape("near", "", 0, (key.hash,), of)
+    leader.machine.reshape(Shape(1, "t", key, (local,), (IndexShape("far", "1", 0, of, ()),)))
+
+    def item(name: str, v: str) -> Command:
+        text = f'{{"pk":{{"S":"{name}"}},"sk":{{"S":"s"}},"v":{{"S":"{v}"}}}}'
+        return Command("put", "t", name.encode(), image=pack_image(1, text.encode()))
+
+    for _ in range(2):
+        answers = leader.prepare(item("a", "one"), Command("check", "t", b"b"))
+        leader.settle()
+        ((_, (put_vote, check_vote)),) = answers
+        assert (put_vote.local_units, put_vote.global_units) == ({"near": 1.0}, {"far": 1.0})
+        assert (check_vote.local_units, check_vote.global_units) == (None, None)
+    leader.finish(commit, b"a", b"b")
+    leader.settle()
+    ((_, (moved,)),) = _settled(leader, leader.prepare(item("a", "two"), id_="U", stamp=STAMP + 1))
+    assert (moved.local_units, moved.global_units) == ({"near": 2.0}, {"far": 2.0})
+    leader.finish(commit, b"a", id_="U", stamp=STAMP + 1)
+    leader.settle()
+    ((_, (gone,)),) = _settled(leader, leader.prepare(Command("delete", "t", b"a"), id_="V", stamp=STAMP + 2))
+    assert (gone.local_units, gone.global_units) == ({"near": 1.0}, {"far": 1.0})
+
+
+def _settled(leader: Held, answers: list[Any]) -> list[Any]:
+    leader.settle()
+    return answers
 
 
 def test_a_deposed_leader_keeps_what_was_applied_and_forgets_what_was_only_proposed() -> None:

@@ -115,6 +115,13 @@ def test_projections(
     assert got.get("Item", {}) == expected
 
 
+def test_document_paths_have_at_most_32_levels(dynamodb: Any, table: str, key: dict[str, Any], refused: Any) -> None:
+    dynamodb.get_item(TableName=table, Key=key, ProjectionExpression="a" + ".b" * 31)
+    too_many = "Invalid ProjectionExpression: The document path has too many nesting levels; nesting levels: 33"
+    with refused("ValidationException", too_many):
+        dynamodb.get_item(TableName=table, Key=key, ProjectionExpression="a" + ".b" * 32)
+
+
 def test_consumed_capacity(dynamodb: Any, table: str, key: dict[str, Any]) -> None:
     """Writes per KB begun of the larger of before and after, reads per 4 KB begun, half where eventual."""
     big = {**key, "pad": {"S": "x" * 5000}}

@@ -32,6 +32,8 @@ OPERATORS_MAX = 300
 IN_OPTIONS_MAX = 100
 NESTING_MAX = 48
 INDEX_DIGITS_MAX = 9
+PATH_LEVELS_MAX = 32
+"""Parts of a document path, its attribute's name included [DG]."""
 CACHED_TEXTS = 4096
 
 COMPARATORS = frozenset(("=", "<>", "<", "<=", ">", ">="))
@@ -54,7 +56,7 @@ def parse_condition(text: str) -> Parsed:
     """A condition, filter or key condition. Raises :class:`ExpressionError`."""
     parser = _ConditionParser(text)
     root = parser.condition_at_root()
-    parser.refuse_bad_words()
+    parser.refuse_bad_names()
     return Parsed(text, root, (), (), tuple(parser.names), tuple(parser.values))
 
 
@@ -63,7 +65,7 @@ def parse_update(text: str) -> Parsed:
     """An update. Raises :class:`ExpressionError`."""
     parser = _UpdateParser(text)
     actions = parser.sections()
-    parser.refuse_bad_words()
+    parser.refuse_bad_names()
     return Parsed(text, None, tuple(actions), (), tuple(parser.names), tuple(parser.values))
 
 
@@ -75,7 +77,7 @@ def parse_projection(text: str) -> Parsed:
     while parser.take(","):
         paths.append(parser.path())
     parser.expect(EOF)
-    parser.refuse_bad_words()
+    parser.refuse_bad_names()
     return Parsed(text, None, (), tuple(paths), tuple(parser.names), ())
 
 
@@ -94,6 +96,8 @@ class _Parser:
         self.operators = 0
         self.depth = 0
         self.reserved_word: str | None = None
+        self.levels = 0
+        """Of the first path that has too many."""
 
     @property
     def token(self) -> str:
@@ -135,9 +139,11 @@ class _Parser:
     def leave(self) -> None:
         self.depth -= 1
 
-    def refuse_bad_words(self) -> None:
+    def refuse_bad_names(self) -> None:
         if self.reserved_word is not None:
             raise ExpressionError(f"Attribute name is a reserved keyword; reserved keyword: {self.reserved_word}")
+        if self.levels:
+            raise ExpressionError(f"The document path has too many nesting levels; nesting levels: {self.levels}")
 
     def name_part(self) -> str:
         token = self.tokens[self.at]
@@ -167,7 +173,10 @@ class _Parser:
                 self.at += 1
                 self.expect("]")
             else:
-                return Path(tuple(parts))
+                break
+        if len(parts) > PATH_LEVELS_MAX and not self.levels:
+            self.levels = len(parts)
+        return Path(tuple(parts))
 
     def value(self) -> Value:
         token = self.token
@@ -336,8 +345,8 @@ class _UpdateParser(_Parser):
         self.unknown: str | None = None
         self.repeated: str | None = None
 
-    def refuse_bad_words(self) -> None:
-        super().refuse_bad_words()
+    def refuse_bad_names(self) -> None:
+        super().refuse_bad_names()
         if self.unknown is not None:
             raise ExpressionError(f"Invalid function name; function: {self.unknown}")
         if self.repeated is not None:

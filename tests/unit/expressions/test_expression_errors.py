@@ -267,6 +267,31 @@ def test_deep_nesting_is_refused_not_recursed(opening: str) -> None:
     assert message({"UpdateExpression": "SET a = " + "(" * 4000}).startswith("Invalid UpdateExpression: ")
 
 
+DEEP = [
+    ("Projection", "{path}"),
+    ("Projection", "b, {path}, {path}.x"),  # the first is told of, before any overlap
+    ("Condition", "attribute_exists({path})"),
+    ("Condition", "a = :n AND size({path}) > :n"),
+    ("Update", "SET {path} = :n"),
+    ("Update", "SET a = if_not_exists({path}, :n)"),
+    ("Update", "REMOVE {path}"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), DEEP)
+@pytest.mark.parametrize("step", [".b", "[1]", ".#b"])
+def test_paths_have_at_most_32_levels(kind: str, text: str, step: str) -> None:
+    def body(steps: int) -> dict[str, Any]:
+        filled = text.format(path="c" + step * steps)
+        names, values = {"#b": "b"} if "#" in step else None, used(text) or None
+        return {f"{kind}Expression": filled, "ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
+
+    told = "The document path has too many nesting levels; nesting levels: 33"
+    assert message(body(32)) == f"Invalid {kind}Expression: {told}"
+    if ".x" not in text:
+        assert read_clauses(body(31), update=True, condition=True, projection=True)
+
+
 def test_three_hundred_operators_are_allowed() -> None:
     text = " OR ".join(["a = :n"] * 150)
     assert read_clauses({"ConditionExpression": text, "ExpressionAttributeValues": {":n": {"N": "1"}}}, condition=True)

@@ -37,7 +37,7 @@ async def main() -> None:
             assert answer["Item"]["n"] == {"N": "50"}, answer
             await asyncio.gather(*(client.put_item(TableName=name, Item={"pk": {"S": f"item-{n}"}}) for n in range(30)))
             count = 0
-            async for page in client.get_paginator("scan").paginate(TableName=name, Limit=10):
+            async for page in client.get_paginator("scan").paginate(TableName=name, Limit=10, ConsistentRead=True):
                 count += page["Count"]
             assert count == 31, count
         finally:

@@ -28,14 +28,14 @@ async def main() -> None:
         try:
             for number in range(5):
                 await table.put_item({"pk": "a", "sk": number, "text": "héllo", "list": [1, "two", None, True]})
-            item = await table.get_item({"pk": "a", "sk": 3})
+            item = await table.get_item({"pk": "a", "sk": 3}, consistent_read=True)
             assert item["list"] == [1, "two", None, True], item
             await table.update_item({"pk": "a", "sk": 3}, F("count").add(5) & F("text").set("changed"))
-            assert (await table.get_item({"pk": "a", "sk": 3}))["count"] == 5
+            assert (await table.get_item({"pk": "a", "sk": 3}, consistent_read=True))["count"] == 5
             condition = HashKey("pk", "a") & RangeKey("sk").gt(2)
-            assert [item["sk"] async for item in table.query(condition)] == [3, 4]
+            assert [item["sk"] async for item in table.query(condition, consistent_read=True)] == [3, 4]
             await table.delete_item({"pk": "a", "sk": 0})
-            assert await table.count(HashKey("pk", "a")) == 4
+            assert await table.count(HashKey("pk", "a"), consistent_read=True) == 4
         finally:
             await table.delete()
 

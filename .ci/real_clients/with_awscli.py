@@ -43,7 +43,7 @@ try:
         fails=True,
     )
     assert "ConditionalCheckFailedException" in told, told
-    scanned = aws("scan", "--table-name", name, "--page-size", "2", "--query", "Items[].pk.S")
+    scanned = aws("scan", "--table-name", name, "--page-size", "2", "--consistent-read", "--query", "Items[].pk.S")
     assert sorted(scanned) == ["0", "1", "2", "3", "4"], scanned
     arn = aws("describe-table", "--table-name", name, "--query", "Table.TableArn")
     assert aws("list-tags-of-resource", "--resource-arn", arn)["Tags"] == [{"Key": "made", "Value": "here"}]

@@ -23,14 +23,16 @@ try:
     with table.batch_writer() as batch:
         for number in range(60):
             batch.put_item({"pk": "a", "sk": number, "big": "x" * 100, "f": Decimal("1.5"), "b": b"\0", "s": {1, 2}})
-    found = table.query(KeyConditionExpression=Key("pk").eq("a") & Key("sk").between(10, 19), ScanIndexForward=False)
+    teens = Key("pk").eq("a") & Key("sk").between(10, 19)
+    found = table.query(KeyConditionExpression=teens, ScanIndexForward=False, ConsistentRead=True)
     assert [int(item["sk"]) for item in found["Items"]] == list(range(19, 9, -1))
     assert found["Items"][0]["s"] == {1, 2}
-    assert table.scan(FilterExpression=Attr("sk").lt(5))["Count"] == 5
+    assert table.scan(FilterExpression=Attr("sk").lt(5), ConsistentRead=True)["Count"] == 5
     pages = client.get_paginator("query").paginate(
         TableName=name,
         KeyConditionExpression="pk = :a",
         ExpressionAttributeValues={":a": {"S": "a"}},
+        ConsistentRead=True,
         PaginationConfig={"PageSize": 7},
     )
     assert sum(page["Count"] for page in pages) == 60
@@ -45,7 +47,8 @@ try:
         raise SystemExit("a failed condition was not told")
     except client.exceptions.ConditionalCheckFailedException:
         pass
-    got = resource.batch_get_item(RequestItems={name: {"Keys": [{"pk": "a", "sk": n} for n in (1, 2, 999)]}})
+    keys = [{"pk": "a", "sk": n} for n in (1, 2, 999)]
+    got = resource.batch_get_item(RequestItems={name: {"Keys": keys, "ConsistentRead": True}})
     assert len(got["Responses"][name]) == 2
     client.transact_write_items(
         TransactItems=[

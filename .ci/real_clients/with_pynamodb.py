@@ -43,8 +43,9 @@ try:
     with Thing.batch_write() as batch:
         for number in range(30):
             batch.save(Thing("me", number, colour="red" if number % 3 else "blue", tags=["t"]))
-    assert Thing.count("me") == 30
-    assert [thing.number for thing in Thing.query("me", Thing.number < 3, scan_index_forward=False)] == [2, 1, 0]
+    assert Thing.count("me", consistent_read=True) == 30
+    first = Thing.query("me", Thing.number < 3, scan_index_forward=False, consistent_read=True)
+    assert [thing.number for thing in first] == [2, 1, 0]
     thing = Thing.get("me", 4, consistent_read=True)
     thing.update(actions=[Thing.colour.set("green"), Thing.tags.set(Thing.tags.append(["u"]))])
     assert thing.tags == ["t", "u"]

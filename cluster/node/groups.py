@@ -56,7 +56,7 @@ class GroupServices:
             reports.append(
                 ReplicaReport(name, replica.spec.replica, leading, group.ballot.round, group.commit, replica.applied,
                               tuple(m.replica for m in config.voters), tuple(m.replica for m in config.learners),
-                              config.joint)
+                              config.joint, replica.counted)
             )  # fmt: skip
         return reports
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from cluster.core.census import Census, Counted
 from cluster.core.commands import Command, Outcome, evaluate
 from cluster.core.effects import Effects, Send
 from cluster.core.failures import Busy, NotLeader
@@ -75,6 +76,8 @@ class Replica:
         """Why the B-tree cannot be read, while it is being rebuilt; nothing is served from it."""
         self.digests: dict[int, Digest] = {}
         """What it held at the last barriers."""
+        self.counted: Counted | None = None
+        """What was last counted here, while it led."""
         self.watched_leaf: int | None = None
         """Rows of this range of keys are kept with the next digest, for who looks for a difference."""
         self.persisting: deque[tuple[int, int]] = deque()  # (log sequence, group sequence)
@@ -441,8 +444,17 @@ class Replica:
         self.damaged = ""
         self.host.needs_flush(self)
 
-    def digested(self, slot: int, digest: Digest) -> None:
+    def census(self) -> Census | None:
+        """What counts the rows beside the next digest; None where that is not for this replica to do."""
+        if not self.serving or not self.spec.table:
+            return None
+        return Census(locals=self.shape is not None and bool(self.shape.locals))
+
+    def digested(self, slot: int, digest: Digest, census: Census | None = None) -> None:
+        """The rows as of a barrier were summed up, and counted where that was to be."""
         self.digests[slot] = digest
+        if census is not None:
+            self.counted = census.counted(slot)
         for old in sorted(self.digests)[:-DIGESTS_KEPT]:
             del self.digests[old]
         self._check_watchers()

@@ -5,8 +5,10 @@ Every node reports to every control-plane node, so that a new acting one knows t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
+from cluster.core.census import Counted
 from cluster.core.config import Member
 from cluster.node.catalog import Placed
 from cluster.node.world import World
@@ -28,6 +30,8 @@ class ReplicaReport(NamedTuple):
     voters: tuple[int, ...]
     learners: tuple[int, ...]
     joint: bool
+    counted: Counted | None = None
+    """What it found when it last counted its rows, as leader, in this life."""
 
 
 class Report(NamedTuple):
@@ -89,6 +93,17 @@ class Fleet:
     def leader_of(self, group: str) -> str:
         claim = self.leading(group)
         return claim[0].node if claim is not None else ""
+
+    def counted(self, groups: Collection[str]) -> dict[str, Counted]:
+        """What was last counted of these groups, whoever led then, by nodes that may be away by now."""
+        found: dict[str, Counted] = {}
+        for _, report in self._reports.values():
+            for replica in report.replicas:
+                if replica.counted is not None and replica.group in groups:
+                    known = found.get(replica.group)
+                    if known is None or known.slot < replica.counted.slot:
+                        found[replica.group] = replica.counted
+        return found
 
     def placed(self, group: str, member: Member) -> Placed | None:
         """A member with the disk its node reports now; with none where the node does not hold that replica, so that it

@@ -23,6 +23,7 @@ from cluster.api.tables import table_busy, table_not_found
 from cluster.core.errors import ApiError
 from cluster.core.shape import Shape, is_index_table, key_of, types_of
 from cluster.node.catalog import TableRecord
+from cluster.node.counts import described
 from cluster.node.indexwork import entries, with_entries
 from cluster.node.shapework import next_version
 
@@ -80,7 +81,7 @@ class TableChanges:
 
         record = await self._admin.alter(name, change)
         self._admin.world.event("table-updating", table=name, members=sorted(wanted))
-        return {"description": {**record.description, "TableStatus": record.status}}
+        return {"description": described(record, self._admin)}
 
     # --- tags ---
 

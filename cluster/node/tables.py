@@ -21,6 +21,7 @@ from cluster.core.placement import Candidate, CannotPlace, place_all
 from cluster.core.shape import is_index_table
 from cluster.core.transactions import ENSURE_LEDGER, LEDGER
 from cluster.node.catalog import Catalog, GroupRecord, Placed, TableRecord
+from cluster.node.counts import described
 from cluster.node.indexwork import activated, entries, first_shape
 from cluster.node.reports import SILENT_AFTER_S
 from cluster.node.rpc import RpcError
@@ -86,7 +87,7 @@ class TableWork:
         return record
 
     def _describe(self, record: TableRecord) -> dict[str, Any]:
-        return {**record.description, "TableStatus": record.status}
+        return described(record, self._admin)
 
     async def _create(self, request: dict[str, Any]) -> dict[str, Any]:
         async with self._creating:

@@ -127,11 +127,13 @@ class Upkeep:
     async def _digest(self, replica: Replica, view: View) -> None:
         """Sum up the rows as of a barrier, piece by piece: what needs the B-tree meanwhile does not wait for it."""
         world, tree = self._host.world, replica.tree
-        digester = self.digester(replica.watched_leaf)
+        digester, census = self.digester(replica.watched_leaf), replica.census()
 
         def piece() -> bool:
             rows = view.read()
             digester.add(rows)
+            if census is not None:
+                census.add(rows)
             return bool(rows)
 
         try:
@@ -145,7 +147,7 @@ class Upkeep:
         except DiskFailed as error:
             world.exit(f"the B-tree's disk failed: {error}")
         else:
-            replica.digested(view.position, digester.digest(view.position))
+            replica.digested(view.position, digester.digest(view.position), census)
         finally:
             view.close()
 

@@ -117,14 +117,16 @@ class Writer:
 class IndexedDatabase(SimDatabase):
     """See the module. ``body`` is the CreateTable request."""
 
-    def __init__(self, seed: int, install: Install | None = None, *, body: dict[str, Any] = BODY) -> None:
+    def __init__(
+        self, seed: int, install: Install | None = None, *, body: dict[str, Any] = BODY, **deployment: Any
+    ) -> None:
         self.body = body
         self.attempts = 0
         self.written = 0
         """Writes acknowledged."""
         self.refusals: dict[str, int] = {}
         self.throttled = 0
-        super().__init__(seed, install)
+        super().__init__(seed, install, **deployment)
 
     def _client_factory(self, config: NodeConfig) -> Any:
         return lambda world: Writer(self, world, config).run()

@@ -37,6 +37,9 @@ BACKOFF_S = 0.03
 SUSPECT_S = 0.3
 """A node that let a request time out gets at most one request in this time until it answers again."""
 
+ORDERS_MAX = 1024
+"""Sets of nodes whose order by nearness is remembered."""
+
 _outcome = msgspec.msgpack.Decoder(Outcome)
 _page = msgspec.msgpack.Decoder(RangePage)
 
@@ -58,6 +61,13 @@ class Call(NamedTuple):
 
 Begun = Callable[[Outcome | None, "Refused | None"], None]
 """``begun(outcome, None)``, or ``begun(None, refused)`` for :meth:`Dispatch.run` to go on with."""
+
+
+class Target(NamedTuple):
+    """Whom to ask for what group."""
+
+    node: str
+    group: str
 
 
 class Refused(NamedTuple):
@@ -87,28 +97,45 @@ class Dispatch:
         self._az = config.az
         self._zones = {peer.name: peer.az for peer in config.peers}
         self._suspects: dict[str, float] = {}  # node -> when it may be tried next
+        self._orders: dict[tuple[str, ...], list[str]] = {}
 
-    def at_hand(self, table: CachedTable, command: Command) -> Route | None:
-        """The route for :meth:`begin`, where the leader is known and well, as it mostly is; None where it takes
+    def at_hand(self, table: CachedTable, command: Command) -> Target | None:
+        """Whom :meth:`begin` is to ask, where that is known and well, as it mostly is; None where it takes
         :meth:`run`."""
-        if self._suspects or (command.kind == "get" and not command.consistent):
-            return None
         route = self._routes.look(table, command.key)
-        return route if route is not None and route.leader else None
-
-    def begin(self, route: Route, command: Command, begun: Begun) -> None:
-        """Send a command to the leader, without a task to wait for it."""
+        if route is None:
+            return None
         node = route.leader
+        if command.kind == "get" and not command.consistent:
+            node = self._nearest(route.nodes)[0] if route.nodes else ""
+        return Target(node, route.group) if node and node not in self._suspects else None
+
+    def begin(self, target: Target, command: Command, begun: Begun) -> None:
+        """Send a command to one node, without a task to wait for it."""
+        node, group = target
 
         def answered(code: str, result: Any) -> None:
             if not code:
+                if self._suspects:
+                    self._suspects.pop(node, None)
                 begun(result, None)
             else:
                 error = RpcError(code, result)
                 self._note(node, error)
                 begun(None, Refused(node, error))
 
-        self._rpc.ask(node, "command", (route.group, command), LEADER_TIMEOUT_S, answered, _outcome)
+        timeout_s = REPLICA_TIMEOUT_S if command.kind == "get" and not command.consistent else LEADER_TIMEOUT_S
+        self._rpc.ask(node, "command", (group, command), timeout_s, answered, _outcome)
+
+    def _nearest(self, nodes: tuple[str, ...]) -> list[str]:
+        """Nodes with a group's replicas, those of the own zone first."""
+        found = self._orders.get(nodes)
+        if found is None:
+            if len(self._orders) >= ORDERS_MAX:
+                self._orders.clear()
+            found = sorted(nodes, key=lambda node: (self._zones.get(node) != self._az, node))
+            self._orders[nodes] = found
+        return found
 
     async def run(self, table: CachedTable, command: Command, refused: Refused | None = None) -> Outcome:
         """Carry out a command, or go on after an attempt that was refused. Raises :class:`ApiError`: 503 when nothing
@@ -239,8 +266,7 @@ class Dispatch:
             if fresh:
                 await self._refresh(table, key)
             route = await self._route(table, key)
-            nodes = sorted(route.nodes, key=lambda node: (self._zones.get(node) != self._az, node))
-            for node in [n for n in nodes if not self._suspect(n)]:
+            for node in [n for n in self._nearest(route.nodes) if not self._suspect(n)]:
                 try:
                     return await self._send(node, route.group, call, call.timeout_s)
                 except RpcError:

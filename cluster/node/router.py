@@ -6,7 +6,7 @@ by a group's leader and answered. The router holds no state that another does no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from cluster.api import DataOperation, find_operation, read_body
@@ -84,34 +84,34 @@ class Router:
             answer(foreign)
             return
         try:
-            begun = self._begin(exchange)
+            later = self._begin(exchange)
         except Exception as error:
             self._fail(exchange, error)
             return
-        if not begun:
-            self._world.spawn(self._carry_out(exchange), "request")
+        if later is not None:
+            self._world.spawn(later, "request")
 
-    def _begin(self, exchange: Exchange) -> bool:
-        """Send a request on its way at once where all it needs is at hand, as it mostly is; False where it must wait
-        for something: then it starts over, in a task."""
+    def _begin(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """Send a request on its way at once where all it needs is at hand, as it mostly is; otherwise what is to be
+        done in a task, since it must wait for something."""
         request = exchange.request
         operation = find_operation(request.headers)
         headers = request.headers
         access_key = sigv4.access_key_of(headers, request.target)
         if not isinstance(operation, DataOperation) or access_key is None or not self._credentials.cached(access_key):
-            return False
+            return self._carry_out(exchange)
         if "content-encoding" in headers:
-            return False
+            return self._carry_out(exchange)
         self._verify(request)
         checked = operation.check(read_body(request.body))
         table = self._routes.table(checked.table)
         if table is None or table.stale or table.table.status not in SERVED:
-            return False
+            return self._carry_out(exchange)
         command = operation.prepare(checked, table.schema)
-        route = self._dispatch.at_hand(table, command)
-        if route is None:
-            return False
         budget = self._admit(table, command)
+        target = self._dispatch.at_hand(table, command)
+        if target is None:
+            return self._go_on(exchange, operation, table, command, budget, None)
 
         def begun(outcome: Outcome | None, refused: Refused | None) -> None:
             if outcome is None:
@@ -125,8 +125,8 @@ class Router:
             else:
                 self._reply(exchange, 200, body)
 
-        self._dispatch.begin(route, command, begun)
-        return True
+        self._dispatch.begin(target, command, begun)
+        return None
 
     async def _go_on(
         self,

@@ -29,6 +29,7 @@ import google_crc32c
 
 from cluster.core.ballot import NO_BALLOT, Ballot
 from cluster.core.config import Configuration, Member
+from cluster.core.group import Role
 from cluster.core.log import Log
 from cluster.core.messages import Accepted, AcceptReply, Entry, Installed, Message, Promise, Promised, Record
 from cluster.core.transactions import LEDGER, unpack_pending
@@ -61,6 +62,9 @@ PROPERTIES: Final[dict[str, str]] = {
     ATOMIC: "a transaction is decided once, and each of its items goes the way of the decision",
 }
 """What is looked at, in words."""
+
+
+_VOTES: Final = (AcceptReply, Promise)
 
 
 class Violation(Exception):
@@ -179,6 +183,8 @@ class _View:
     life: int
     commit: int
     role: str = "new"
+    seen: Role | None = None
+    """The role, as the group has it."""
     ballot: Ballot = NO_BALLOT
     config: Configuration | None = None
     state: int | None = 0
@@ -219,7 +225,7 @@ class Invariants:
         outbox = host.outbox
 
         def watched(node: str, replica: Replica, to: int, message: Message) -> None:
-            if isinstance(message, AcceptReply | Promise):
+            if isinstance(message, _VOTES):
                 self._voted(replica, message)
             outbox(node, replica, to, message)
 
@@ -267,9 +273,10 @@ class Invariants:
     def looked(self, view: _View) -> None:
         """A replica has had its turn."""
         state = view.replica.group._state
-        role = state.role.value
-        if role != view.role or state.promised != view.ballot:
-            self._role_changed(view, role, state.promised)
+        role, ballot = state.role, state.promised
+        if role is not view.seen or (ballot is not view.ballot and ballot != view.ballot):
+            view.seen = role
+            self._role_changed(view, role.value, ballot)
         if state.commit != view.commit:
             self._committed(view, state)
         if state.log.config is not view.config:
@@ -441,15 +448,15 @@ def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
 
     def watched_persist(effects: Any) -> None:
         persist(effects)
-        log = replica.group._state.log
-        for send in effects.sends:
-            if isinstance(send.message, AcceptReply) and log.base_slot < send.message.matched <= log.last_slot:
-                matched = send.message.matched
-                truth.meant[id(send.message)] = (matched, log.ballot_at(matched))
+        for _, message, _ in effects.sends:
+            if isinstance(message, AcceptReply):
+                log, matched = replica.group._state.log, message.matched
+                if log.base_slot < matched <= log.last_slot:
+                    truth.meant[id(message)] = (matched, log.ballot_at(matched))
         count = len(effects.persist)
         if count:
             places = [replica.persisting[at][0] for at in range(-count, 0)]
-            truth.pending.extend(zip(places, (record for _, record in effects.persist), strict=True))
+            truth.pending.extend(zip(places, [record for _, record in effects.persist], strict=True))
 
     def watched_installed(slot: int) -> None:
         installed(slot)

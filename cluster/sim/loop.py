@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from heapq import heapify, heappop, heappush
 from typing import Any, Final, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -167,7 +167,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         handle = SimHandle(callback, args, context if context is not None else contextvars.copy_context(), when)
         self._sequence += 1
         timers = self._timers
-        heapq.heappush(timers, (when, self._sequence, handle))
+        heappush(timers, (when, self._sequence, handle))
         if len(timers) > self._cancelled_scan:
             self._drop_cancelled()
         return handle
@@ -175,7 +175,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def _drop_cancelled(self) -> None:
         """Timers of calls that were answered in time would pile up; the order of the rest is not touched."""
         kept = [entry for entry in self._timers if entry[2].callback is not None and not _is_over(entry[2])]
-        heapq.heapify(kept)
+        heapify(kept)
         self._timers = kept
         self._cancelled_scan = max(4096, 2 * len(kept))
 
@@ -220,9 +220,13 @@ class SimLoop(asyncio.AbstractEventLoop):
             if self._stop:
                 return False
             timers = self._timers
-            while timers and (timers[0][2].callback is None or _is_over(timers[0][2])):
-                heapq.heappop(timers)
-            if not timers:
+            while timers:
+                handle = timers[0][2]
+                life = handle.life
+                if handle.callback is not None and (life is None or not life.over):
+                    break
+                heappop(timers)
+            else:
                 if not idle:
                     raise Stalled(f"nothing can ever run after {self.now_s:.6f} s, and what is waited for is not there")
                 self.now_s = until
@@ -237,7 +241,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 self._callbacks_max = self.callbacks + CALLBACKS_PER_INSTANT_MAX
             ready = self._ready
             while timers and timers[0][0] == when:
-                ready.append(heapq.heappop(timers)[2])
+                ready.append(heappop(timers)[2])
 
     def _run_ready(self) -> None:
         ready = self._ready
@@ -251,8 +255,8 @@ class SimLoop(asyncio.AbstractEventLoop):
                 if not life.over:
                     life.backlog.append(handle)
                 continue
-            self.callbacks += 1
-            if self.callbacks > self._callbacks_max:
+            self.callbacks = callbacks = self.callbacks + 1
+            if callbacks > self._callbacks_max:
                 raise Livelock(f"over {CALLBACKS_PER_INSTANT_MAX} callbacks at {self.now_s:.6f} s; last: {callback!r}")
             try:
                 handle.context.run(callback, *handle.args)

@@ -58,9 +58,10 @@ class Endpoint:
 
 
 class _Link:
-    __slots__ = ("cuts", "last_arrival", "profile")
+    __slots__ = ("cuts", "last_arrival", "name", "profile")
 
-    def __init__(self) -> None:
+    def __init__(self, source: str, target: str) -> None:
+        self.name = f"{source}>{target}>".encode()
         self.profile: LinkProfile | None = None
         self.cuts = 0
         self.last_arrival = 0.0
@@ -95,7 +96,7 @@ class SimNetwork:
     def _link(self, source: str, target: str) -> _Link:
         link = self._links.get((source, target))
         if link is None:
-            link = self._links[(source, target)] = _Link()
+            link = self._links[(source, target)] = _Link(source, target)
         return link
 
     def shape(self, source: str, target: str, profile: LinkProfile | None) -> None:
@@ -143,7 +144,7 @@ class SimNetwork:
         """Send one message. To oneself nothing is ever lost or late."""
         counters, loop, rng = self.counters, self._loop, self._rng
         counters.sent += 1
-        link = self._link(source, target)
+        link = self._links.get((source, target)) or self._link(source, target)
         if source == target:
             loop.call_soon(self._arrive, source, target, payload, link, context=loop.harness)
             return
@@ -177,7 +178,7 @@ class SimNetwork:
         else:
             self.counters.delivered += 1
             now = self._loop.now_s
-            stamp = _stamp.pack(now) + f"{source}>{target}>".encode()
+            stamp = _stamp.pack(now) + link.name
             self.fingerprint = google_crc32c.extend(google_crc32c.extend(self.fingerprint, stamp), payload)
             if self.watch is not None:
                 self.watch(now, source, target, payload)

@@ -22,36 +22,9 @@ members, then whether the table exists, then the key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-from cluster.api import (
-    batch_execute_statement,
-    batch_get_item,
-    batch_write_item,
-    create_table,
-    delete_item,
-    delete_table,
-    describe_continuous_backups,
-    describe_endpoints,
-    describe_limits,
-    describe_table,
-    describe_time_to_live,
-    execute_statement,
-    execute_transaction,
-    get_item,
-    list_tables,
-    list_tags_of_resource,
-    put_item,
-    query,
-    scan,
-    tag_resource,
-    transact_get_items,
-    transact_write_items,
-    untag_resource,
-    update_item,
-    update_table,
-    update_time_to_live,
-)
 from cluster.api.operation import (
     CompositeOperation,
     ControlOperation,
@@ -77,37 +50,61 @@ __all__ = [
     "read_body",
 ]
 
-OPERATIONS: dict[str, Operation] = {
-    module.OPERATION.name: module.OPERATION
-    for module in (
-        put_item,
-        query,
-        scan,
-        batch_get_item,
-        batch_write_item,
-        get_item,
-        update_item,
-        delete_item,
-        create_table,
-        describe_table,
-        list_tables,
-        delete_table,
-        describe_limits,
-        describe_endpoints,
-        update_table,
-        update_time_to_live,
-        execute_transaction,
-        execute_statement,
-        batch_execute_statement,
-        untag_resource,
-        tag_resource,
-        list_tags_of_resource,
-        describe_time_to_live,
-        describe_continuous_backups,
-        transact_get_items,
-        transact_write_items,
-    )
-}
+
+class _Operations(Mapping[str, Operation]):
+    """Operations by name, each loaded when it is first asked for: most nodes serve none of them, and a cluster starts
+    dozens of nodes at once."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+        self._loaded: dict[str, Operation] = {}
+
+    def __getitem__(self, name: str) -> Operation:
+        found = self._loaded.get(name)
+        if found is None:
+            found = self._loaded[name] = import_module(self._modules[name]).OPERATION
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+OPERATIONS: Mapping[str, Operation] = _Operations(
+    {
+        "PutItem": "cluster.api.put_item",
+        "Query": "cluster.api.query",
+        "Scan": "cluster.api.scan",
+        "BatchGetItem": "cluster.api.batch_get_item",
+        "BatchWriteItem": "cluster.api.batch_write_item",
+        "GetItem": "cluster.api.get_item",
+        "UpdateItem": "cluster.api.update_item",
+        "DeleteItem": "cluster.api.delete_item",
+        "CreateTable": "cluster.api.create_table",
+        "DescribeTable": "cluster.api.describe_table",
+        "ListTables": "cluster.api.list_tables",
+        "DeleteTable": "cluster.api.delete_table",
+        "DescribeLimits": "cluster.api.describe_limits",
+        "DescribeEndpoints": "cluster.api.describe_endpoints",
+        "UpdateTable": "cluster.api.update_table",
+        "UpdateTimeToLive": "cluster.api.update_time_to_live",
+        "ExecuteTransaction": "cluster.api.execute_transaction",
+        "ExecuteStatement": "cluster.api.execute_statement",
+        "BatchExecuteStatement": "cluster.api.batch_execute_statement",
+        "UntagResource": "cluster.api.untag_resource",
+        "TagResource": "cluster.api.tag_resource",
+        "ListTagsOfResource": "cluster.api.list_tags_of_resource",
+        "DescribeTimeToLive": "cluster.api.describe_time_to_live",
+        "DescribeContinuousBackups": "cluster.api.describe_continuous_backups",
+        "TransactGetItems": "cluster.api.transact_get_items",
+        "TransactWriteItems": "cluster.api.transact_write_items",
+    }
+)
 """Every operation that is served, by its name in ``x-amz-target``."""
 
 

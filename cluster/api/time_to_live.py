@@ -5,19 +5,12 @@ Unlike AWS, a setting may be changed again at once: a game day has no half hour 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from cluster.core.errors import invalid
+from cluster.core.expiry import Setting
 
-
-class Setting(NamedTuple):
-    """A table's expiry of items."""
-
-    attribute: str
-    enabled: bool
-    """What was asked for last."""
-    settled: bool = False
-    """Whether the leader of every partition acts on it by now."""
+__all__ = ["Setting", "change", "describe"]
 
 
 def change(setting: Setting | None, attribute: str, enabled: bool) -> Setting:

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.core.commands import Clause, Command
 
 TOO_OLD_S = 5 * 366 * 86_400
 
 _UNCHANGED = "#expires = :then"
+
+
+class Setting(NamedTuple):
+    """A table's expiry of items."""
+
+    attribute: str
+    enabled: bool
+    """What was asked for last."""
+    settled: bool = False
+    """Whether the leader of every partition acts on it by now."""
 
 
 def expiry_of(item: Mapping[str, Any], attribute: str, now: float) -> str | None:

@@ -64,6 +64,11 @@ class Prepare(NamedTuple):
     commands: tuple[Command, ...]
 
 
+Report = tuple[str, int, str, bytes]
+"""What a storage node tells a router: a transaction's id and timestamp, the table and the key of an item on which it
+has been in progress for too long."""
+
+
 class Finish(NamedTuple):
     """The end of a transaction on items of one group."""
 

@@ -224,7 +224,7 @@ class AutoAdmin:
 
     async def _control(self, sender: str, params: tuple[str, Any]) -> Any:
         name, request = params
-        if name != ENSURE_LEDGER and OPERATIONS.get(name) is None:
+        if name != ENSURE_LEDGER and name not in OPERATIONS:
             raise RpcError("api-error", ("UnknownOperationException", ""))
         if self.catalog is None:
             raise RpcError("not-leader", self._hint())

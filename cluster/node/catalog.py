@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cluster.api.time_to_live import Setting
+from cluster.core.expiry import Setting
 from cluster.core.placement import Candidate
 from cluster.core.routing import MemberView, Partition, Table
 from cluster.core.shape import Shape

@@ -17,13 +17,12 @@ from cluster.core.items import image_body
 from cluster.core.keys import HASH_BYTES
 from cluster.core.ranges import RangeRead
 from cluster.core.side import is_side
-from cluster.core.transactions import CANCELLING, COMPLETED, Entry, Finish, duty, fate
+from cluster.core.transactions import CANCELLING, COMPLETED, Entry, Finish, Report, duty, fate
 from cluster.node.coordinator import TOKEN_VALID_S
 from cluster.node.dispatch import Dispatch
 from cluster.node.ledger import Ledger, Row, read_row
 from cluster.node.routes import CachedTable
 from cluster.node.rpc import Responder, Rpc
-from cluster.node.transacting import Report
 from cluster.node.world import World
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from cluster.core.transactions import (
     Finish,
     Pending,
     Prepare,
+    Report,
     Vote,
     cancels,
     decide_all,
@@ -37,9 +38,6 @@ OLD_S = 1.0
 
 REPORT_INTERVAL_S = 0.5
 """One transaction is reported no more often."""
-
-Report = tuple[str, int, str, bytes]
-"""A transaction's id and timestamp, the table and the key of an item on which it is in progress."""
 
 
 class Transacting:

@@ -154,6 +154,18 @@ def _reachable(cluster: Any) -> list[str]:
     return direct
 
 
+def make_images(kind: Any) -> None:
+    """Build the images of this code where there are none yet, as there are none after every change of it: starting a
+    cluster is measured beside starting containers from an image that is present."""
+    if kind.kind != "docker":
+        return
+    from cluster.runtime import native
+    from cluster.runtime.image import Images
+
+    for target in ("node", "archive", "load"):
+        native.binds(kind.api, Images(kind.api).ensure(target))
+
+
 class Blackstart:
     """Our small topology: three zones, 21 nodes, every write fsynced by a majority over two zones."""
 
@@ -176,8 +188,10 @@ class Blackstart:
     def running(self) -> Iterator[Running]:
         from cluster import runtime, topology
 
+        kind = runtime.choose(self.kind)
+        make_images(kind)
         began = time.monotonic()
-        cluster = runtime.choose(self.kind).up(topology.load(self._topology))
+        cluster = kind.up(topology.load(self._topology))
         try:
             up_s = time.monotonic() - began
             urls = _reachable(cluster)

@@ -44,18 +44,40 @@ class Field(NamedTuple):
 
 
 class Table:
-    """An operation's members. Compiled so that a proper request costs a look-up and a type test a member."""
+    """An operation's members. Compiled so that a proper request costs a look-up and a type test for each member that it
+    has, and nothing for those that it might have had."""
 
-    __slots__ = ("_rows", "fields")
+    __slots__ = ("_required", "_rows", "_tests", "fields")
 
     _TYPES: ClassVar[dict[str, type]] = {"str": str, "bool": bool, "int": int, "item": dict, "value": dict}
 
     def __init__(self, *fields: Field) -> None:
         self.fields = fields
         self._rows = [(field.name, self._TYPES.get(field.kind), _quick_test(field), field) for field in fields]
+        self._tests = {name: (kind, accepts) for name, kind, accepts, _ in self._rows}
+        self._required = [field.name for field in fields if field.required]
 
     def check(self, body: dict[str, Any]) -> None:
         """Refuse a request that does not fit. An ARN in place of a table's name is replaced by the name in it."""
+        tests = self._tests
+        for name, value in body.items():
+            test = tests.get(name)
+            if test is None:
+                continue
+            kind, accepts = test
+            if type(value) is not kind or (accepts is not None and not accepts(value)):
+                break
+        else:
+            for name in self._required:
+                if name not in body:
+                    break
+            else:
+                return
+        self._check_closely(body)
+
+    def _check_closely(self, body: dict[str, Any]) -> None:
+        """The same for a request of which a member is missing, null, of a kind without a quick test, or not proper: in
+        the order of the members."""
         suspects: list[Field] = []
         for name, kind, accepts, field in self._rows:
             value = body.get(name)

@@ -36,7 +36,8 @@ def answer_outsider(request: Request, request_id: str, name: str = "") -> bytes 
     say."""
     method = request.method
     if method == "POST":
-        if not request.body or _content_type(request.headers) in CONTENT_TYPES:
+        headers = request.headers
+        if headers.get("content-type") == JSON or not request.body or _content_type(headers) in CONTENT_TYPES:
             return None
     elif method == "GET":
         return _health(request, request_id, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+import hmac
 from typing import Any
 
 import pytest
@@ -258,3 +259,10 @@ def test_a_host_signed_without_its_port_is_that_host() -> None:
     assert verify({**headers, "host": "h:8000"}, NOW) == KEY
     for host in ("g:8000", "h:x", "g", ":8000"):
         assert refusal({**headers, "host": host}, NOW).kind == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 32, bytes(range(64))])
+@pytest.mark.parametrize("text", [b"", b"x" * 55, b"x" * 200])
+def test_a_kept_state_gives_the_same_mac(key: bytes, text: bytes) -> None:
+    expected = hmac.digest(key, text, "sha256").hex()
+    assert [sigv4._mac(key, text) for _ in range(2)] == [expected, expected]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from cluster.runtime import native
+from cluster.runtime.image import RECIPE
 
 
 class FakeEngine:
@@ -22,6 +24,13 @@ class FakeEngine:
         self.breaks = breaks
         self.made = 0
         self.removed = 0
+        self.ran = 0
+        self.read: list[str] = []
+
+    def inspect_image(self, tag: str) -> dict[str, Any]:
+        """Every version of the node image has layers of its own on top of the same ones."""
+        name, _, version = tag.partition(":")
+        return {"RootFS": {"Layers": [name, "dependencies", f"code {version}", f"bytecode {version}"]}}
 
     def info(self) -> dict[str, str]:
         return {"Driver": self.driver}
@@ -30,17 +39,19 @@ class FakeEngine:
         self.made += 1
         return "container"
 
-    def start(self, container: str) -> None: ...
+    def start(self, container: str) -> None:
+        self.ran += 1
 
     def wait(self, container: str) -> dict[str, int]:
         return {"StatusCode": 0}
 
     def logs(self, container: str, **_: Any) -> bytes:
-        return json.dumps(["/opt/venv", "/usr/lib/python"]).encode()
+        return json.dumps([native.CODE, "/opt/venv", "/usr/lib/python"]).encode()
 
     def get_archive(self, container: str, path: str, chunk_size: int) -> tuple[Iterator[bytes], dict[str, Any]]:
         if self.breaks and path != "/opt/venv":
             raise OSError("the engine went away")
+        self.read.append(path)
         name = path.rpartition("/")[2]
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w") as archive:
@@ -63,7 +74,7 @@ class FakeEngine:
         self.removed += 1
 
     def images(self) -> list[dict[str, Any]]:
-        return [{"RepoTags": ["node:1"]}]
+        return [{"RepoTags": ["node:1", "node:2", "load:1"]}]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +86,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_files_and_links_are_copied_once_and_mounted_over_themselves() -> None:
     engine = FakeEngine()
     binds = native.binds(engine, "node:1")
-    assert sorted(bind["bind"] for bind in binds.values()) == ["/opt/venv", "/usr/lib/python"]
+    assert sorted(bind["bind"] for bind in binds.values()) == [native.CODE, "/opt/venv", "/usr/lib/python"]
     for copy, bind in binds.items():
         assert bind["mode"] == "ro"
         for name in ("module.py", "link.py", "same.py"):
@@ -105,3 +116,49 @@ def test_copies_of_images_that_are_gone_go_too() -> None:
     old.mkdir(parents=True)
     native.binds(FakeEngine(), "node:1")
     assert not old.exists()
+
+
+def test_an_image_of_other_code_shares_the_rest() -> None:
+    engine = FakeEngine()
+    first = native.binds(engine, "node:1")
+    engine.read.clear()
+    second = native.binds(engine, "node:2")
+    assert engine.read == [native.CODE]
+    assert engine.ran == 1
+    assert sorted(b["bind"] for b in second.values()) == sorted(b["bind"] for b in first.values())
+    for copy, bind in second.items():
+        for name in ("module.py", "link.py", "same.py"):
+            assert (Path(copy) / name).read_text() == bind["bind"]
+    shutil.rmtree(native.root() / "node_1")
+    assert all((Path(copy) / "module.py").exists() for copy in second)
+
+
+def test_an_image_of_other_dependencies_shares_nothing() -> None:
+    engine = FakeEngine()
+    native.binds(engine, "node:1")
+    engine.read.clear()
+    native.binds(engine, "load:1")
+    assert engine.read == [native.CODE, "/opt/venv", "/usr/lib/python"]
+
+
+def test_a_copy_that_vanishes_while_it_is_shared_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    native.binds(engine, "node:1")
+
+    def gone(source: Path, target: Path, **_: Any) -> None:
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr(shutil, "copytree", gone)
+    engine.read.clear()
+    assert len(native.binds(engine, "node:2")) == 3
+    assert engine.read == [native.CODE, "/opt/venv", "/usr/lib/python"]
+
+
+def test_the_last_layers_of_an_image_hold_code_alone() -> None:
+    """What :data:`native.CODE_LAYERS` relies on: of the instructions that make layers, the last two of each stage."""
+    stages = RECIPE.read_text().split("\nFROM ")
+    for stage in ("node", "archive", "load"):
+        text = next(each for each in stages if each.splitlines()[0].endswith(f" AS {stage}"))
+        layers = [line for line in text.splitlines()[1:] if line.startswith(("COPY ", "RUN ", "ADD "))]
+        assert len(layers) == native.CODE_LAYERS
+        assert all(line.rstrip("]").rstrip('"').rstrip("/").endswith(native.CODE) for line in layers)

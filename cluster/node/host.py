@@ -346,6 +346,7 @@ class Host:
                 return
             now = self.world.now()
             durable = self.wal.durable
+            self._turn_due = True  # it comes below, and need not be asked for
             for replica in waiting.values():
                 replica.persisted(durable, now)
                 if replica.persisting:

@@ -7,6 +7,7 @@ ratio and a cold router behaves like a warm one. Lookups made within a few milli
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from typing import Any
 
 import msgspec
 
@@ -93,7 +94,7 @@ class Routes:
             try:
                 version, table = await self._rpc.start(node, "table", name, CALL_TIMEOUT_S, _table_answer)
             except RpcError as error:
-                self._failed(node, error)
+                self._failed(node, error.code)
                 continue
             if table is not None and version >= newest:
                 return self._install(table)
@@ -130,24 +131,28 @@ class Routes:
                 await self._ask(node, [(table.table.name, key)])
                 return table.route(key)
             except RpcError as error:
-                self._failed(node, error)
+                self._failed(node, error.code)
         raise MapUnavailable(table.table.name)
 
     def _flush(self) -> None:
         keys = list(self._pending)[:KEYS_PER_BATCH_MAX]
         self._pending.clear()
         self._flushing = False
-        self._world.spawn(self._refresh(keys), "routes-refresh")
-
-    async def _refresh(self, keys: list[tuple[str, bytes]]) -> None:
         node = self._order()[0]
-        try:
-            await self._ask(node, keys)
-        except RpcError as error:
-            self._failed(node, error)
+
+        def answered(code: str, result: Any) -> None:
+            if code:
+                self._failed(node, code)
+            else:
+                self._learn(*result)
+
+        # Many times a second, for ever: without a task and a future to wait in it.
+        self._rpc.ask(node, "lookup", keys, CALL_TIMEOUT_S, answered, _routes_answer)
 
     async def _ask(self, node: str, keys: list[tuple[str, bytes]]) -> None:
-        version, routes = await self._rpc.start(node, "lookup", keys, CALL_TIMEOUT_S, _routes_answer)
+        self._learn(*await self._rpc.start(node, "lookup", keys, CALL_TIMEOUT_S, _routes_answer))
+
+    def _learn(self, version: int, routes: list[tuple[str, Route]]) -> None:
         if version > self._version:
             self._version = version
             for table in self._tables.values():
@@ -161,6 +166,6 @@ class Routes:
         now = self._world.now()
         return sorted(self._nodes, key=lambda node: self._avoid.get(node, 0.0) > now)
 
-    def _failed(self, node: str, error: RpcError) -> None:
-        if error.code in ("timeout", "cold"):
+    def _failed(self, node: str, code: str) -> None:
+        if code in ("timeout", "cold"):
             self._avoid[node] = self._world.now() + AVOID_S

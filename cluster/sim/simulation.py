@@ -312,12 +312,11 @@ class Simulation:
         future: asyncio.Future[Any] = self.loop.create_future()
         self._calls[call_id] = future
         self.network.send(CONTROLLER, node, _encode((REQUEST, call_id, method, params if params is not None else {})))
+        limit = self.loop.call_later(timeout_s, _expire, future, node, method)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await future
-        except TimeoutError:
-            raise RpcTimeout(node, method) from None
+            return await future
         finally:
+            limit.cancel()
             del self._calls[call_id]
 
     def _on_answer(self, sender: str, payload: bytes) -> None:
@@ -345,6 +344,11 @@ class Simulation:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _expire(future: asyncio.Future[Any], node: str, method: str) -> None:
+    if not future.done():
+        future.set_exception(RpcTimeout(node, method))
 
 
 def _ignore(sender: str, payload: bytes) -> None:

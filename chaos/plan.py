@@ -106,7 +106,8 @@ def plan_action(index: int, playbook: Playbook, nodes: Sequence[NodeRef], seed: 
     if late:
         broad = spec.model_copy(update={"mode": "all"})
         resolve(action.targets, broad, nodes, seed)
-    # A zone's clients sit in the zone: a cut of it reaches them, its power-off does not, so that they keep record.
+    # A zone's clients sit in the zone: a cut of it reaches them. Its power-off ends none of them, so that they keep
+    # record; of its canaries it takes the path, which is the fault's own affair (chaos/faults/power_off.py).
     clients = isinstance(action, PartitionAction) and spec.mode == "all"
     chosen = [] if late else resolve(action.targets, spec, nodes, seed, clients_allowed=clients)
     return Planned(

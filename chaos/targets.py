@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from chaos.errors import InputError
@@ -52,6 +52,13 @@ def matches(selector: str, node: NodeRef) -> bool:
         wanted.setdefault(key, set()).add(value)
     have = {"az": node.az, "rack": node.rack, "role": node.role, "node": node.name}
     return all(have[key] in values for key, values in wanted.items())
+
+
+def zones_within(zones: Mapping[str, str], names: Iterable[str]) -> tuple[str, ...]:
+    """The zones of which ``names`` leave out no node, in order. ``zones`` is every node's zone; of no zone: empty."""
+    dark = set(names)
+    kept = {az for name, az in zones.items() if name not in dark}
+    return tuple(sorted({az for az in zones.values() if az} - kept))
 
 
 def needs_live_cluster(spec: TargetSpec) -> bool:

@@ -30,6 +30,9 @@ ZONES_MAX = 3
 RACKS_MAX = 3
 RACK_NODES_MAX = 16
 CLIENTS_MAX = 16
+CANARIES_MAX = 4
+"""Of a zone's clients, the last so many addresses are its canaries'."""
+
 REGIONAL_FIRST = 240
 VALUES_MAX = 20_000
 ZONE_FIRST = 16
@@ -184,6 +187,10 @@ class Topology(_Model):
         """Last bytes of the addresses that belong to the zone's own clients (load generators, canaries)."""
         first = ZONE_FIRST + ZONE_ADDRESSES * self.azs.index(az) + RACKS_MAX * RACK_NODES_MAX
         return range(first, first + CLIENTS_MAX)
+
+    def canary_hosts(self, az: str) -> range:
+        """Those of them that are the canaries': a dark zone takes their path away, and leaves the load's."""
+        return self.client_hosts(az)[-CANARIES_MAX:]
 
     def disk_bytes(self, role: str) -> int | None:
         """The size of the file system of a node of that role, or None where it has none."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +70,7 @@ def canaries(
     flock = flock_on(target, vigil.run, table, spec.interval, spec.timeout)
     ended = "error"
     try:
-        flock.launch(target.client)
+        flock.launch(partial(target.client, canary=True))
         flock.await_ready(READY_LIMIT_S)
         vigil.watch()
         watch = Watch(flock, vigil, series, spec.window, spec.threshold)

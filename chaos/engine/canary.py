@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -166,4 +167,4 @@ def canaries_of(
         timeout_s=spec.timeout,
         plant=Plant(plant_path.resolve(), file_of(plant)) if in_canary and plant and plant_path else None,
     )
-    return Canaries(flock, cluster.client, spec, emit, planted)
+    return Canaries(flock, partial(cluster.client, canary=True), spec, emit, planted)

@@ -206,7 +206,7 @@ class Method:
                 self.active.pop(action.number, None)
                 self.ledger.abandoned(action.name)
                 continue
-            self._event(action, "injected", detail=detail)
+            self._event(action, "injected", detail=detail, no_path=tuple(undo.get("canaries", ())))
             if rot:
                 self.ledger.injected(action.name)
             return entry, spec
@@ -284,9 +284,18 @@ class Method:
         if answer is not None and answer.strip().lower() in {"n", "no", "stop", "abort"}:
             self.stop.request("aborted", f"a person answered '{answer.strip()}' to: {prompt}")
 
-    def _event(self, action: Planned, state: str, *, targets: tuple[str, ...] = (), detail: str = "") -> None:
+    def _event(
+        self,
+        action: Planned,
+        state: str,
+        *,
+        targets: tuple[str, ...] = (),
+        detail: str = "",
+        no_path: tuple[str, ...] = (),
+    ) -> None:
         named = list(targets or action.targets)
-        self.emit("fault", name=action.name, fault_kind=action.kind, targets=named, state=state, detail=detail)
+        more = {"no_path": list(no_path)} if no_path else {}
+        self.emit("fault", name=action.name, fault_kind=action.kind, targets=named, state=state, detail=detail, **more)
 
 
 def rotten(undo: dict[str, Any]) -> list[Damage]:

@@ -4,17 +4,23 @@
 packets are dropped on the host's bridge first, so that peers see silence; then it is frozen, its file system is shut
 down without flushing its journal, and only then it is killed. Boot is a start like any other: the journal is replayed.
 
+Where the targets are all of a zone's nodes, the addresses of its canaries go silent with them, in the same transaction
+and for as long: who stands in a zone without power has no path anywhere. The canaries' processes and records are ours
+and stay. The zone's load keeps its path: it stands for customers, whom a regional endpoint takes to another zone.
+
 The proof is a mark written, unsynced, to each data volume just before the cut: after the boot its bytes must be gone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from chaos import nft
 from chaos.faults.base import Effect, FaultUnavailable, Spec
+from chaos.targets import zones_within
 
 if TYPE_CHECKING:
     from chaos.journal import Entry
@@ -44,9 +50,12 @@ class PowerOff:
             ) from error
 
     def undo(self, cluster: Cluster, entry_id: str, spec: Spec) -> dict[str, Any]:
+        canaries = canaries_within(cluster, spec.targets)
+        nodes = [cluster.nodes[name].address for name in spec.targets]
         return {
             "table": nft.table_name(cluster.id, entry_id),
-            "addresses": [cluster.nodes[name].address for name in spec.targets],
+            "addresses": nodes + [address for own in canaries.values() for address in own],
+            "canaries": canaries,
             "nodes": list(spec.targets),
             "processes": {
                 name: power_target(cluster.nodes[name])
@@ -63,32 +72,40 @@ class PowerOff:
         running = [node for node in nodes if node.process() is not None]
         if spec.options.get("unsynced", "lose") == "keep":
             cluster.kill([node.name for node in running])
-            return f"{len(running)} nodes killed; what the kernel had been given is kept"
+            return f"{len(running)} nodes killed; what the kernel had been given is kept{without_path(entry)}"
         write_marks(cluster, running)
         done = cluster.host.call("power_off", nodes=[power_target(node) for node in running])
         skew_ms = (max(done["frozen"]) - min(done["frozen"])) * 1000 if done["frozen"] else 0.0
         return (
             f"{len(running)} nodes stood still within {skew_ms:.1f} ms of one another; {len(done['shut'])} file "
             f"systems shut down, all dead {1000 * (done['killed'] - done['begun']):.0f} ms after the cut began"
+            f"{without_path(entry)}"
         )
 
     def verify(self, cluster: Cluster, entry: Entry, spec: Spec) -> Effect:
-        """Dead, and silent: a probe from a node that is up must hear nothing at all, not even a reset."""
+        """Dead, and silent: a probe from a node that is up must hear nothing at all, not even a reset.
+
+        So must one to a canary without a path: it runs on, and would else refuse the connection.
+        """
         try:
             cluster.wait_dead(list(spec.targets), timeout_s=DEATH_TIMEOUT_S)
         except Exception as error:
             return Effect("mismatch", str(error))
-        dark = [cluster.nodes[name] for name in spec.targets][:PROBES_MAX]
+        dark = [(name, cluster.nodes[name].address) for name in spec.targets][:PROBES_MAX]
+        canaries = entry.undo.get("canaries", {})
+        dark += [(f"zone {az}'s canary at {address}", address) for az, own in canaries.items() for address in own]
         watcher = next((n for n in cluster.nodes.values() if n.name not in spec.targets and n.pid()), None)
         if watcher is None:
             return Effect("confirmed", f"all {len(spec.targets)} processes are gone; nobody is left to probe from")
         pid = watcher.pid()
-        with ThreadPoolExecutor(PROBES_MAX) as pool:
-            heard = list(pool.map(lambda node: probe(cluster, pid, node.address), dark))
-        wrong = [f"{node.name}: {answer}" for node, answer in zip(dark, heard, strict=True) if answer != "silent"]
+        with ThreadPoolExecutor(2 * PROBES_MAX) as pool:
+            heard = list(pool.map(lambda one: probe(cluster, pid, one[1]), dark))
+        wrong = [f"{name}: {answer}" for (name, _), answer in zip(dark, heard, strict=True) if answer != "silent"]
         if wrong:
             return Effect("mismatch", f"probed from {watcher.name}, expected silence: {', '.join(wrong)}")
-        return Effect("confirmed", f"all {len(spec.targets)} processes gone; silence when probed from {watcher.name}")
+        whom = f"them and the canaries of zone {', '.join(canaries)}" if canaries else "them"
+        found = f"all {len(spec.targets)} processes gone; silence from {whom} when probed from {watcher.name}"
+        return Effect("confirmed", found)
 
     def renew(self, cluster: Cluster, entry: Entry) -> None:
         text = nft.renew_silence(entry.undo["table"], entry.undo["addresses"], entry.lease_s)
@@ -106,6 +123,18 @@ class PowerOff:
         else:
             cluster.boot(names, timeout_s=BOOT_TIMEOUT_S)
         return check_marks(cluster, names) if entry.undo["marked"] else None
+
+
+def canaries_within(cluster: Cluster, targets: Iterable[str]) -> dict[str, list[str]]:
+    """The canaries' addresses of each zone that has no node left beside the targets."""
+    zones = {node.name: node.az for node in cluster.nodes.values()}
+    return {az: list(cluster.canary_addresses(az)) for az in zones_within(zones, targets)}
+
+
+def without_path(entry: Entry) -> str:
+    """For the account of an injection: whose canaries lost their path with it."""
+    zones = entry.undo.get("canaries", {})
+    return f"; no path for the canaries of zone {', '.join(zones)}" if zones else ""
 
 
 def power_target(node: Node) -> dict[str, Any]:

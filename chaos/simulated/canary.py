@@ -11,6 +11,7 @@ from canaries.board import Board, alarm_of, event_of
 from canaries.plan import STEPS, Judged, Round, Rounds
 from chaos.playbook.model import CanarySpec
 from chaos.simulated.clock import HostClock
+from chaos.simulated.faults import canary_of
 from chaos.simulated.traffic import TABLE
 from cluster.sim.client import NoAnswer, NotSent, SimClient
 from cluster.sim.simulation import Simulation
@@ -98,7 +99,7 @@ class Canaries:
 
     async def _round(self, az: str, rounds: Rounds, current: Round) -> None:
         where = self._zones[current.endpoint]
-        client = SimClient(self._sim, f"client-{az}", self._routers[where])
+        client = SimClient(self._sim, canary_of(az), self._routers[where])
         for op in STEPS:
             if self._stopping:
                 return

@@ -33,10 +33,11 @@ from chaos.plan import Planned, disturbance, dropped_pairs, resolve_late
 from chaos.playbook.model import PartitionAction
 from chaos.simulated.canary import Canaries
 from chaos.simulated.clock import START_BOOT_S, VirtualLog
-from chaos.simulated.faults import INJECTORS, Injected, restart
+from chaos.simulated.faults import Injected, partition, power_off, restart
 from chaos.simulated.rot import SimFiles, plan_rot, rot
 from chaos.simulated.scrub import SCRUB_S, SimCalls, SimReader
 from chaos.simulated.traffic import Traffic
+from chaos.targets import CLIENT, zones_within
 from cluster.node.config import NodeConfig, Peer, Scrub, Timing
 from cluster.node.host import Host
 from cluster.node.process import Node
@@ -364,13 +365,17 @@ class SimulatedDay:
         if found:
             self.ledger.planned(action.name, action.kind, found, START_BOOT_S + self.sim.now)
         self._event(action, "injecting")
+        zones = {name: node.az for name, node in self.nodes.items() if node.role != CLIENT}
+        dark = zones_within(zones, spec.targets) if action.kind == "power-off" else ()
         if found:
             injected = rot(self.sim, found)
         elif action.kind == "restart":
             injected = restart(self.sim, spec, self.running)
+        elif action.kind == "power-off":
+            injected = power_off(self.sim, spec, dark)
         else:
-            injected = INJECTORS[action.kind](self.sim, spec)
-        self._event(action, "injected", injected.detail)
+            injected = partition(self.sim, spec)
+        self._event(action, "injected", injected.detail, dark)
         effect = injected.verify()
         self._event(action, effect.state, effect.detail)
         if found:
@@ -396,9 +401,10 @@ class SimulatedDay:
         if self.view.groups and self.view.below == 0:
             self.ledger.whole(START_BOOT_S + self.sim.now)
 
-    def _event(self, action: Planned, state: str, detail: str = "") -> None:
+    def _event(self, action: Planned, state: str, detail: str = "", no_path: tuple[str, ...] = ()) -> None:
         named = list(action.targets)
-        self.emit("fault", name=action.name, fault_kind=action.kind, targets=named, state=state, detail=detail)
+        more = {"no_path": list(no_path)} if no_path else {}
+        self.emit("fault", name=action.name, fault_kind=action.kind, targets=named, state=state, detail=detail, **more)
 
     def _roll_back(self) -> None:
         for number in sorted(self.active, reverse=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from chaos.errors import InputError
 from chaos.faults.base import Effect, Spec
@@ -23,33 +23,43 @@ class Injected(NamedTuple):
     heal: Callable[[], None]
 
 
-class Injector(Protocol):
-    """One kind of fault."""
+def canary_of(az: str) -> str:
+    """Where a zone's canary stands in the simulated network; its load stands at ``client-<az>``."""
+    return f"canary-{az}"
 
-    def __call__(self, sim: Simulation, spec: Spec) -> Injected: ...
 
+def power_off(sim: Simulation, spec: Spec, dark: Sequence[str] = ()) -> Injected:
+    """The power of every target goes at once; what was not synced is gone or torn, unless it is to be kept.
 
-def power_off(sim: Simulation, spec: Spec) -> Injected:
-    """The power of every target goes at once; what was not synced is gone or torn, unless it is to be kept."""
+    The zones ``dark`` have no node left: their canaries have no path for as long.
+    """
     lose = spec.options.get("unsynced", "lose") == "lose"
     pending = sum(_unsynced(sim, name) for name in spec.targets)
     down = [name for name in spec.targets if sim.nodes[name].state in ("running", "paused")]
     for name in down:
         sim.crash(name, lose_unsynced=lose)
+    canaries, everybody = [canary_of(az) for az in dark], sorted(sim.nodes)
+    without = f"; no path for the canaries of zone {', '.join(dark)}" if dark else ""
+    reconnect = sim.network.cut(canaries, everybody)
 
     def verify() -> Effect:
+        through = [f"{one} to {name}" for one in canaries for name in everybody if not sim.network.is_cut(one, name)]
+        if through:
+            return Effect("mismatch", f"a canary of a dark zone has a path: {through[0]}")
         still = [name for name in down if sim.network.is_attached(name) or sim.nodes[name].state != "off"]
         left = sum(_unsynced(sim, name) for name in down) if lose else 0
         if still or left:
             return Effect("mismatch", f"{', '.join(still) or 'nobody'} still up, {left} unsynced bytes left")
-        return Effect("confirmed", f"{len(down)} nodes dark" + (f", {pending} unsynced bytes at stake" if lose else ""))
+        stake = f", {pending} unsynced bytes at stake" if lose else ""
+        return Effect("confirmed", f"{len(down)} nodes dark{stake}{without}")
 
     def heal() -> None:
+        reconnect()
         stagger = float(spec.options.get("boot-stagger", 0.0))
         for place, name in enumerate(down):
             sim.loop.call_later(stagger * place, lambda name=name: _boot(sim, name), context=sim.loop.harness)
 
-    return Injected(f"{len(down)} nodes lost their power at the same instant", verify, heal)
+    return Injected(f"{len(down)} nodes lost their power at the same instant{without}", verify, heal)
 
 
 def _boot(sim: Simulation, name: str) -> None:
@@ -63,6 +73,12 @@ def _unsynced(sim: Simulation, name: str) -> int:
     return sum(len(data) for content in contents for _, data in content.pending if data is not None)
 
 
+def standing(name: str) -> tuple[str, ...]:
+    """Who is meant by a name: of a zone's clients, its load and its canary."""
+    az = name.removeprefix("client-")
+    return (name,) if az == name else (name, canary_of(az))
+
+
 def partition(sim: Simulation, spec: Spec) -> Injected:
     """Packets of each ordered pair are dropped, in silence."""
     if (how := spec.options.get("how", "drop")) != "drop":
@@ -70,7 +86,7 @@ def partition(sim: Simulation, spec: Spec) -> Injected:
             f"the simulator's partitions drop packets, they do not '{how}'",
             hint="Play it on docker or local, or leave 'how' out.",
         )
-    pairs = sorted(spec.pairs)
+    pairs = sorted((a, b) for left, right in spec.pairs for a in standing(left) for b in standing(right))
     heals = [sim.network.cut([source], [target], one_way=True) for source, target in pairs]
 
     def verify() -> Effect:
@@ -119,7 +135,3 @@ def restart(sim: Simulation, spec: Spec, nodes: Mapping[str, Node]) -> Injected:
             _boot(sim, name)
 
     return Injected(f"{len(lives)} nodes ended {sim.now - began:.2f} s after they were asked to", verify, heal)
-
-
-INJECTORS: dict[str, Injector] = {"power-off": power_off, "partition": partition}
-"""The faults of playbooks that a simulation has, and that need nothing but it."""

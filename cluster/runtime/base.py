@@ -240,6 +240,17 @@ class Cluster(ABC):
         """Every address that belongs to the zone's clients, used or not; a cut of the zone must list them too."""
         return tuple(self.state.address(host) for host in self.topology.client_hosts(az))
 
+    def canary_addresses(self, az: str) -> tuple[str, ...]:
+        """Those of them that are given to the zone's canaries, used or not."""
+        return tuple(self.state.address(host) for host in self.topology.canary_hosts(az))
+
+    def client_places(self, az: str, *, canary: bool) -> list[tuple[str, str]]:
+        """Names and addresses for the zone's canaries, or its other clients, in the order in which they are used."""
+        own = self.canary_addresses(az)
+        addresses = own if canary else [it for it in self.client_addresses(az) if it not in own]
+        stem = f"{'canary' if canary else 'client'}-{az}"
+        return [(f"{stem}-{number}" if number > 1 else stem, it) for number, it in enumerate(addresses, 1)]
+
     def zone_endpoints(self, az: str) -> list[str]:
         """The routers' URLs as seen inside the cluster's network, the zone's own first: for load and canaries."""
         routers = sorted((n for n in self.nodes.values() if n.role == "router"), key=lambda n: (n.az != az, n.name))
@@ -262,11 +273,13 @@ class Cluster(ABC):
         mounts: Iterable[Path] = (),
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        canary: bool = False,
     ) -> Client:
         """Run a program in the zone's client range. ``python`` as ``argv[0]`` means the runtime's own interpreter.
 
         ``mounts`` are host directories that it sees, writable, under the same paths. ``log`` gets its output; it must
-        lie in one of the mounts, and defaults to a file beside the nodes' events.
+        lie in one of the mounts, and defaults to a file beside the nodes' events. ``canary``: at one of the addresses
+        that lose their path with the zone's power.
         """
 
     @abstractmethod

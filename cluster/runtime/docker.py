@@ -228,12 +228,13 @@ class DockerCluster(Cluster):
         mounts: Iterable[Path] = (),
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        canary: bool = False,
     ) -> Client:
         paths = {str(path.resolve()) for path in mounts} | {str(self.state.events)}
         binds = {path: {"bind": path, "mode": "rw"} for path in sorted(paths)}
         binds |= native.binds(self.api, self.state.images["load"])
         with state.lock():
-            name, address = self._free_client(az)
+            name, address = self._free_client(az, canary)
             output = log or self.state.events / f"{name}.log"
             self._create(
                 name,
@@ -250,20 +251,21 @@ class DockerCluster(Cluster):
         self.api.start(container)
         return DockerClient(self.api, container, az, name, address, output)
 
-    def _free_client(self, az: str) -> tuple[str, str]:
+    def _free_client(self, az: str, canary: bool) -> tuple[str, str]:
         label = [f"{LABEL}={self.id}", "blackstart.role=client", f"blackstart.az={az}"]
         taken = {}
         for found in self.api.containers(all=True, filters={"label": label}):
             taken[found["Labels"]["blackstart.name"]] = found["State"]
-        addresses = self.client_addresses(az)
-        for index, address in enumerate(addresses):
-            name = f"client-{az}" + (f"-{index + 1}" if index else "")
+        places = self.client_places(az, canary=canary)
+        for name, address in places:
             if taken.get(name) in {"exited", "dead"}:
                 self.api.remove_container(container_of(self.id, name), force=True)
                 del taken[name]
             if name not in taken:
                 return name, address
-        raise RuntimeFailed(f"zone {az} already has {len(addresses)} clients; there are no more addresses")
+        raise RuntimeFailed(
+            f"zone {az} already has {len(places)} {'canaries' if canary else 'clients'}; there are no more addresses"
+        )
 
     def down(self) -> None:
         self.host.close()

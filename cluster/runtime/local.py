@@ -237,23 +237,25 @@ class LocalCluster(Cluster):
         mounts: Iterable[Path] = (),
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        canary: bool = False,
     ) -> Client:
         # The mounts need nothing done: the program sees the host's files under the same paths.
         with state.lock():
-            name, address = self._free_client(az)
+            name, address = self._free_client(az, canary)
             launch = Launch(
                 name, address, program(argv), log or self.state.events / f"{name}.log", env=tuple((env or {}).items())
             )
             child = self.spawn([launch])[name]
         return LocalClient(launch, az, child, cgroup_of(self.id, name))
 
-    def _free_client(self, az: str) -> tuple[str, str]:
-        addresses = self.client_addresses(az)
-        for index, address in enumerate(addresses):
-            name = f"client-{az}" + (f"-{index + 1}" if index else "")
+    def _free_client(self, az: str, canary: bool) -> tuple[str, str]:
+        places = self.client_places(az, canary=canary)
+        for name, address in places:
             if not processes.members(cgroup_of(self.id, name)):
                 return name, address
-        raise RuntimeFailed(f"zone {az} already has {len(addresses)} clients; there are no more addresses")
+        raise RuntimeFailed(
+            f"zone {az} already has {len(places)} {'canaries' if canary else 'clients'}; there are no more addresses"
+        )
 
     def start_forwarder(self) -> None:
         """Publish every zone's router on its port of loopback."""

@@ -111,7 +111,7 @@ class SimClient:
             async with asyncio.timeout(timeout_s):
                 _, made = await streams.connect(self._name, None, self._router, HTTP_PORT, _Connection)
         except (OSError, TimeoutError) as error:
-            raise NotSent(str(error)) from error
+            raise NotSent(str(error) or f"no connection within {timeout_s} s") from error
         connection = made
         assert isinstance(connection, _Connection)
         return connection

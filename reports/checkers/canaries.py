@@ -1,8 +1,9 @@
 """Canaries: did they tell what they met? A canary that swallows errors makes every alarm worthless.
 
-Three things it cannot know give it away:
+Four things it cannot know give it away:
 
 - *a router without power answers nobody*: a good answer through it, while its zone was confirmed dark, was made up;
+- *a zone without power has no path*: so was any good answer of its canary, where the fault says that it cut that off;
 - *turns*: a canary goes from endpoint to endpoint; one that it has left out, while it went on with the others, is one
   whose failures it does not record;
 - *the load*: where all that the load sent through an endpoint failed, seconds before and seconds after a canary's turn
@@ -34,12 +35,13 @@ ROUTER, POWER_OFF = "router", "power-off"
 
 
 class Dark(NamedTuple):
-    """A time in which no router of a zone had power, in seconds of the run."""
+    """A time in which no router of a zone had power, in seconds of the run; ``cut_off``: nor its canary a path."""
 
     zone: str
     fault: str
     begin_s: float
     end_s: float
+    cut_off: bool = False
 
 
 def check(
@@ -84,7 +86,7 @@ def dark_times(events: Iterable[Event], plan: Plan) -> list[Dark]:
     for node in plan.nodes:
         if node.role == ROUTER:
             routers.setdefault(node.az, set()).add(node.name)
-    began: dict[str, tuple[float, list[str]]] = {}
+    began: dict[str, tuple[float, list[str], list[str]]] = {}
     confirmed: set[str] = set()
     found: list[Dark] = []
     last = 0.0
@@ -94,23 +96,31 @@ def dark_times(events: Iterable[Event], plan: Plan) -> list[Dark]:
             continue
         name, state = str(event.get("name")), event.get("state")
         if state == "injected":
-            began[name] = (event["t"], [str(target) for target in event.get("targets") or []])
+            targets, no_path = ([str(it) for it in event.get(what) or []] for what in ("targets", "no_path"))
+            began[name] = (event["t"], targets, no_path)
         elif state == "confirmed" and name in began:
             confirmed.add(name)
         elif state in ("healing", "healed") and name in began:
             found += _dark(name, *began.pop(name), event["t"], routers) if name in confirmed else []
             confirmed.discard(name)
-    for name, (begin, targets) in began.items():
-        found += _dark(name, begin, targets, last, routers) if name in confirmed else []
+    for name, one in began.items():
+        found += _dark(name, *one, last, routers) if name in confirmed else []
     return sorted(found, key=lambda dark: (dark.begin_s, dark.zone))
 
 
-def _dark(name: str, begin: float, targets: Sequence[str], end: float, routers: dict[str, set[str]]) -> list[Dark]:
-    return [Dark(az, name, begin, end) for az, there in sorted(routers.items()) if there and there <= set(targets)]
+def _dark(
+    name: str, begin: float, targets: Sequence[str], no_path: Sequence[str], end: float, routers: dict[str, set[str]]
+) -> list[Dark]:
+    return [
+        Dark(az, name, begin, end, az in no_path)
+        for az, there in sorted(routers.items())
+        if there and there <= set(targets)
+    ]
 
 
 def made_up(probes: Iterable[Probe], dark: Sequence[Dark], start_boot_s: float) -> list[Finding]:
-    """Good answers from routers that had no power: the first of each canary, and how many there are."""
+    """Good answers from routers that had no power, or to canaries that had no path: the first of each canary, and how
+    many there are."""
     first: dict[tuple[str, Dark], tuple[Probe, int]] = {}
     for probe in probes:
         if not probe.good:
@@ -118,19 +128,26 @@ def made_up(probes: Iterable[Probe], dark: Sequence[Dark], start_boot_s: float) 
         sent = probe.boot - start_boot_s
         answered = sent + probe.ms / 1000
         for one in dark:
-            if one.zone == probe.endpoint_az and one.begin_s + MARGIN_S <= sent and answered <= one.end_s - MARGIN_S:
+            here = one.zone == probe.endpoint_az or (one.cut_off and one.zone == probe.az)
+            if here and one.begin_s + MARGIN_S <= sent and answered <= one.end_s - MARGIN_S:
                 earlier = first.get((probe.az, one))
                 first[probe.az, one] = (earlier[0], earlier[1] + 1) if earlier else (probe, 1)
     return [
         {
-            "what": f"the canary of zone {az} recorded {count(many, 'good answer', 'good answers')} through the router "
-            f"of zone {one.zone}, which had no power from {one.begin_s:.1f} s to {one.end_s:.1f} s",
+            "what": f"the canary of zone {az} recorded {count(many, 'good answer', 'good answers')} {_where(az, one)} "
+            f"from {one.begin_s:.1f} s to {one.end_s:.1f} s",
             "az": az,
             "fault": one.fault,
             **_facts(probe, start_boot_s),
         }
         for (az, one), (probe, many) in first.items()
     ]
+
+
+def _where(az: str, one: Dark) -> str:
+    if one.cut_off and one.zone == az:
+        return "while its zone had no power, and it no path to any router,"
+    return f"through the router of zone {one.zone}, which had no power"
 
 
 def left_out(probes: Iterable[Probe], zones: Sequence[str], start_boot_s: float) -> list[Finding]:

@@ -8,7 +8,8 @@ run        state: begin | end; at the end: ended: completed | aborted | interrup
 phase      phase: resolve | preflight | deploy | warm-up | steady-before | method | steady-after | rollback |
            quiesce | verify | tear-down | leftovers | report, state: begin | end
 fault      name, fault_kind, targets: [node], state: injecting | injected | confirmed | not-confirmed | mismatch |
-           healing | healed | skipped | refused | failed, and detail: str (what the confirmation saw)
+           healing | healed | skipped | refused | failed, and detail: str (what the confirmation saw); at injected,
+           no_path: [az], where canaries have no path until it heals
 corruption id, node, file, state: injected | found | repaired | gone, and detail (one line of the ledger as it changes)
 redundancy full: bool, groups: int, below: int (groups with fewer than three durable voters)
 leader     group, node (new leader or null), previous (node or null)

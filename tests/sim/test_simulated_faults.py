@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from chaos.simulated.clock import START_BOOT_S
+from reports.checkers.evidence import History
+from reports.metrics import is_good
+from reports.rundir import read_probes
+
 HEAD = """
 version: 1
 title: Short
 topology: {topology}
 seed: 4
 load: {{profile: mixed, rate: 40, users: 20, floor: 5, keys: 60}}
-canaries: {{enabled: false}}
+canaries: {{{canaries}}}
 targets: {{{targets}}}
 safety: {{max-duration: 6m, budget: {{az: {zones}, quorum-loss: {quorum}}}}}
 method:
@@ -26,11 +31,18 @@ PLANTS = Path(__file__).resolve().parents[2] / "playbooks" / "plants"
 
 
 def played(
-    tmp_path: Path, method: str, targets: str, *more: str, zones: int = 1, quorum: str = "none", topology: str = ""
+    tmp_path: Path,
+    method: str,
+    targets: str,
+    *more: str,
+    zones: int = 1,
+    quorum: str = "none",
+    topology: str = "",
+    canaries: str = "enabled: false",
 ) -> tuple[dict[str, Any], int, Path]:
     text = HEAD.format(
         method=method, targets=targets, zones=zones, quorum=quorum,
-        topology=topology or PLANTS / "unscrubbed.yaml",
+        topology=topology or PLANTS / "unscrubbed.yaml", canaries=canaries,
     )  # fmt: skip
     playbook, out = tmp_path / "short.yaml", tmp_path / "runs"
     playbook.write_text(text)
@@ -125,3 +137,43 @@ def test_rolling_restarts_hand_over_and_random_power_offs_keep_their_budget(tmp_
     assert {kind for kind, _ in effects[2:]} == {"power-off"}
     assert ("power-off", "confirmed") in effects
     assert "job, 1: storage-" in (run / "playbook.yaml").read_text(), "the resolved playbook says every one of them"
+
+
+def test_a_zone_without_power_or_cut_off_leaves_its_canary_no_path_and_its_load_another_zone(tmp_path: Path) -> None:
+    verdict, code, run = played(
+        tmp_path,
+        """
+  - {name: dark, action: power-off, targets: zone_b, at: 1s, for: 5s}
+  - {name: half, action: power-off, targets: router_a, at: 8s, for: 4s}
+  - {name: cut, action: partition, targets: zone_c, at: 14s, for: 5s}
+""",
+        "zone_b: {select: az=b}, router_a: {select: node=router-a}, zone_c: {select: az=c}",
+        canaries="interval: 500ms, window: 2s",
+    )
+    assert (code, verdict["verdict"]) == (0, "passed"), verdict["why"]
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    faults = {(e["name"], e["state"]): e for e in events if e["event"] == "fault"}
+    assert faults["dark", "injected"]["no_path"] == ["b"]
+    assert faults["dark", "confirmed"]["detail"].endswith("; no path for the canaries of zone b")
+    assert not any("no_path" in e for (name, _), e in faults.items() if name != "dark")
+    probes = read_probes(run / "canaries")[0]
+
+    def shares(fault: str, az: str) -> dict[str, float]:
+        """What the canary saw through each zone's router while the fault was in."""
+        begin, end = faults[fault, "injected"]["boot"], faults[fault, "healing"]["boot"]
+        seen: dict[str, list[bool]] = {}
+        for probe in probes:
+            if probe.az == az and begin <= probe.boot and probe.boot + probe.ms / 1000 < end:
+                seen.setdefault(probe.endpoint_az, []).append(probe.good)
+        return {where: sum(good) / len(good) for where, good in sorted(seen.items())}
+
+    assert shares("dark", "b") == {"a": 0, "b": 0, "c": 0}
+    assert shares("half", "a")["b"] > 0.5
+    assert (shares("cut", "c")["a"], shares("cut", "c")["b"]) == (0, 0)
+    healed = faults["dark", "healed"]["boot"]
+    assert any(p.good and p.az == "b" and p.endpoint_az == "a" and healed < p.boot < healed + 2 for p in probes)
+    assert all(p.error for p in probes if not p.good)
+    history = History.read(run / "history", round(START_BOOT_S * 1e9))
+    begin, end = (faults["dark", state]["t"] for state in ("injected", "healing"))
+    dark = [o for o in history.operations if o.az == "b" and begin < (o.invoked_ns - history.start_ns) / 1e9 < end - 1]
+    assert sum(is_good(o) for o in dark) > len(dark) / 2, "the load fails over"

@@ -71,6 +71,86 @@ def test_power_off_loses_what_was_not_synced_and_nothing_else(cluster: Cluster, 
     assert say("storage-a1", f"reach {cluster.nodes['storage-b1'].address}") == "reached"
 
 
+PROBER = """
+import socket, sys, time
+with open(sys.argv[2], "a", buffering=1) as out:
+    while True:
+        try:
+            socket.create_connection((sys.argv[1], 7000), timeout=0.3).close()
+            print("reached", file=out)
+        except OSError:
+            print("lost", file=out)
+        time.sleep(0.05)
+"""
+ZONE_B = ("storage-b1", "router-b")
+
+
+def watcher(cluster: Cluster, directory: Path, *, canary: bool) -> Callable[[], str]:
+    """Start a client of zone b; what it finds on its way to zone a at each call, tried after the call."""
+    out = directory / f"canary-{canary}"
+    out.touch()
+    cluster.client(
+        "b", ["python", "-c", PROBER, cluster.nodes["storage-a1"].address, str(out)], mounts=[directory],
+        log=directory / "log", canary=canary,
+    )  # fmt: skip
+
+    def now() -> str:
+        begun = len(out.read_text().splitlines())
+        wait_until(lambda: len(out.read_text().splitlines()) >= begun + 2, 20.0)  # the first may have been under way
+        return out.read_text().splitlines()[begun + 1]
+
+    return now
+
+
+def test_a_dark_zone_takes_its_canarys_path_away_and_leaves_its_loads(cluster: Cluster, tmp_path: Path) -> None:
+    canary, load = (watcher(cluster, tmp_path, canary=which) for which in (True, False))
+    assert (canary(), load()) == ("reached", "reached")
+    entry, effect = put_in(cluster, "power-off", Spec("dark", ZONE_B, {"unsynced": "lose"}))
+    assert effect.state == "confirmed", effect.detail
+    assert "silence from them and the canaries of zone b" in effect.detail
+    assert (canary(), load()) == ("lost", "reached")
+    assert heal_entry(cluster, Journal(cluster.state_dir), entry).error is None
+    wait_until(lambda: canary() == "reached", 10.0)
+
+
+def test_a_canary_keeps_its_path_while_any_node_of_its_zone_is_up(cluster: Cluster, tmp_path: Path) -> None:
+    canary = watcher(cluster, tmp_path, canary=True)
+    _, effect = put_in(cluster, "power-off", Spec("dark", ("storage-b1",), {"unsynced": "lose"}))
+    assert (effect.state, canary()) == ("confirmed", "reached")
+    assert "canaries" not in effect.detail
+    heal_all(cluster, Journal(cluster.state_dir))
+
+
+def test_a_canary_of_a_dark_zone_with_a_path_is_a_mismatch(cluster: Cluster, tmp_path: Path) -> None:
+    """The proof can fail: with only the nodes left silent, the canary refuses the probe and reaches the others."""
+    from chaos import nft
+
+    canary = watcher(cluster, tmp_path, canary=True)
+    spec = Spec("dark", ZONE_B, {"unsynced": "lose"})
+    entry, _ = put_in(cluster, "power-off", spec)
+    nodes = [cluster.nodes[name].address for name in ZONE_B]
+    cluster.host.call("nft", text=nft.renew_silence(entry.undo["table"], nodes, 30))
+    wait_until(lambda: canary() == "reached", 10.0)
+    effect = fault_of("power-off").verify(cluster, entry, spec)
+    assert effect.state == "mismatch"
+    assert "zone b's canary at" in effect.detail
+    heal_all(cluster, Journal(cluster.state_dir))
+
+
+def test_a_canary_has_its_path_back_when_the_controller_is_killed(cluster: Cluster, tmp_path: Path) -> None:
+    canary = watcher(cluster, tmp_path, canary=True)
+    argv = [sys.executable, str(CONTROLLER), cluster.id, "power-off", "in", str(LEASE_S)]
+    done = subprocess.run(
+        argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    assert "the canaries of zone b" in done.stdout
+    wait_until(lambda: canary() == "reached", LEASE_S + 20.0)
+    wait_until(lambda: not Journal(cluster.state_dir).entries(), LEASE_S + 20.0)
+    assert canary() == "reached"
+
+
 def test_a_power_off_that_keeps_unsynced_data_is_not_taken_for_a_real_one(cluster: Cluster, say: Say) -> None:
     """The proof can fail: with the file system left alone, the unsynced mark survives, and that is a mismatch."""
     from chaos.faults.power_off import check_marks, write_marks

@@ -130,6 +130,12 @@ def test_clients_sit_in_their_zones_range(tiny: Cluster, tmp_path: Path) -> None
     sleepers = [tiny.client("b", ["python", "-c", "import time; time.sleep(60)"]) for _ in range(2)]
     assert [c.name for c in sleepers] == ["client-b", "client-b-2"]
     assert all(c.poll() is None and c.pid() is not None for c in sleepers)
+    canary = tiny.client("b", ["python", "-c", "import time; time.sleep(60)"], canary=True)
+    assert canary.name == "canary-b"
+    assert canary.address in tiny.canary_addresses("b")
+    assert not {c.address for c in sleepers} & set(tiny.canary_addresses("b"))
+    canary.kill()
+    assert canary.wait(20) != 0
     sleepers[0].terminate()
     assert sleepers[0].wait(20) != 0
     sleepers[1].kill()

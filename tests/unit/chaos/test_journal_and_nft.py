@@ -185,6 +185,46 @@ def test_resets_leave_loopback_and_resets_alone() -> None:
     assert "table bridge" not in text
 
 
+def zoned(host: Host) -> Any:
+    """Two zones, one of two nodes, one of one, and a node of none; every zone has two addresses for canaries."""
+    places = {"x1": ("x", 1), "x2": ("x", 2), "y1": ("y", 3), "store": ("", 4)}
+    nodes = {
+        name: SimpleNamespace(name=name, az=az, address=f"10.0.0.{at}", pid=lambda: None, process=lambda: None)
+        for name, (az, at) in places.items()
+    }
+    own = {"x": ("10.0.0.98", "10.0.0.99"), "y": ("10.0.0.108", "10.0.0.109")}
+    return SimpleNamespace(
+        id="bs123456", host=host, nodes=nodes, canary_addresses=own.__getitem__, kill=lambda names: None
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "canaries"),
+    [
+        (("x1",), {}),
+        (("x1", "store"), {}),
+        (("x1", "x2"), {"x": ["10.0.0.98", "10.0.0.99"]}),
+        (("x1", "x2", "y1"), {"x": ["10.0.0.98", "10.0.0.99"], "y": ["10.0.0.108", "10.0.0.109"]}),
+    ],
+)
+def test_a_zone_that_goes_dark_whole_takes_its_canaries_path_along(
+    targets: tuple[str, ...], canaries: dict[str, list[str]]
+) -> None:
+    host = Host()
+    made, fault = zoned(host), fault_of("power-off")
+    spec = Spec("dark", targets, {"unsynced": "keep"})
+    undo = fault.undo(made, "f0", spec)
+    assert undo["canaries"] == canaries
+    expected = [made.nodes[name].address for name in targets] + [it for own in canaries.values() for it in own]
+    assert undo["addresses"] == expected
+    detail = fault.inject(made, entry(kind="power-off", undo=undo), spec)
+    assert detail.endswith(f"; no path for the canaries of zone {', '.join(canaries)}") == bool(canaries)
+    fault.renew(made, entry(kind="power-off", undo=undo))
+    cut, renewed = (args["text"] for operation, args in host.calls if operation == "nft")
+    assert all(f"{address} timeout" in text for address in expected for text in (cut, renewed))
+    assert "10.0.0.4 timeout" not in cut or "store" in targets
+
+
 def test_a_reset_is_made_in_the_nodes_at_either_end_and_never_in_a_client() -> None:
     nodes = {name: SimpleNamespace(address=f"10.0.0.{at}") for at, name in enumerate(("x", "y"), 1)}
     made = SimpleNamespace(nodes=nodes, client_addresses=lambda az: ("10.0.0.8", "10.0.0.9"))

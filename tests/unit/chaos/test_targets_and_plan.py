@@ -10,7 +10,7 @@ from chaos.plan import at_once, make_plan, resolve_late
 from chaos.playbook import parse
 from chaos.playbook.model import Budget, TargetSpec
 from chaos.prepare import prepare
-from chaos.targets import GroupView, NodeRef, matches, resolve, select
+from chaos.targets import GroupView, NodeRef, matches, resolve, select, zones_within
 
 NODES = [
     *(NodeRef(f"storage-{az}{n}", "storage", az, f"{az}{n}") for az in "abc" for n in (1, 2)),
@@ -129,6 +129,21 @@ method:
 """
     cut, dark = make_plan(parse(text, "x"), NODES, 1).actions
     assert set(cut.targets) - set(dark.targets) == {"client-b"}
+
+
+@pytest.mark.parametrize(
+    ("names", "dark"),
+    [
+        (["x1", "x2"], ("x",)),
+        (["x1"], ()),
+        (["x1", "x2", "y1"], ("x", "y")),
+        (["x1", "x2", "y1", "store"], ("x", "y")),
+        (["store"], ()),
+        ([], ()),
+    ],
+)
+def test_a_zone_is_dark_when_none_of_its_nodes_is_left(names: list[str], dark: tuple[str, ...]) -> None:
+    assert zones_within({"x1": "x", "x2": "x", "y1": "y", "store": ""}, names) == dark
 
 
 def down(*nodes: str) -> Disturbance:

@@ -20,8 +20,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     return make_run(tmp_path_factory.mktemp("watchers"), Shape(rate=90))
 
 
-def canaries_of(run: RunDir, change: Change = lambda probes, start: probes) -> CheckResult:
+def canaries_of(
+    run: RunDir, change: Change = lambda probes, start: probes, no_path: tuple[str, ...] = ()
+) -> CheckResult:
     probes, events = read_probes(run.canaries)[0], read_events(run.events)[0]
+    if no_path:
+        events = [
+            {**event, "no_path": list(no_path)} if event.get("state") == "injected" else event for event in events
+        ]
     history = History.read(run.history, round(run.start_boot_s * 1e9))
     changed = list(change(probes, run.start_boot_s))
     return canaries.check(changed, events, run.read_plan(), history, run.start_boot_s)
@@ -34,6 +40,10 @@ def alarms_of(run: RunDir, change: Callable[[list[Event]], list[Event]] = lambda
 
 def good(probe: Probe) -> Probe:
     return Probe(**{name: getattr(probe, name) for name in probe.__struct_fields__} | {"outcome": "ok", "ms": 2.0})
+
+
+def bad(probe: Probe) -> Probe:
+    return msgspec.structs.replace(probe, outcome="fail", ms=1500.0, error="ConnectTimeout")
 
 
 def test_an_honest_run_passes_both(run: RunDir) -> None:
@@ -49,6 +59,21 @@ def test_a_canary_that_takes_errors_for_answers(run: RunDir) -> None:
     (one,) = found.findings
     assert one["what"].startswith("the canary of zone c recorded 35 good answers through the router of zone b, which")
     assert one["fault"] == "zone b goes dark"
+
+
+def test_a_canary_of_a_dark_zone_that_got_answers_all_the_same(run: RunDir) -> None:
+    """The fault says that it had no path: either it made them up, or it had one."""
+    found = canaries_of(run, no_path=("b",))
+    (one,) = found.findings
+    assert (found.result, one["az"]) == ("failed", "b")
+    assert one["what"].startswith(
+        "the canary of zone b recorded 70 good answers while its zone had no power, and it no"
+    )
+
+    def honest(probes: list[Probe], start: float) -> Iterable[Probe]:
+        return (bad(p) if p.az == "b" and FAULT <= p.boot - start < HEAL else p for p in probes)
+
+    assert canaries_of(run, honest, no_path=("b",)).result == "ok"
 
 
 def test_a_canary_that_leaves_errors_out(run: RunDir) -> None:

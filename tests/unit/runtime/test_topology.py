@@ -27,6 +27,7 @@ def test_small_is_what_the_issue_asks_for() -> None:
     hosts = {n.name: n.host for n in nodes}
     assert (hosts["storage-a1"], hosts["storage-a2"], hosts["storage-b1"], hosts["storage-c2"]) == (16, 32, 80, 160)
     assert small.client_hosts("a") == range(64, 80)
+    assert small.canary_hosts("a") == range(76, 80)
     assert small.disk_bytes("storage") == 512 << 20
     assert small.disk_bytes("router") is None
 

@@ -86,15 +86,18 @@ class SimClient:
         """The same with the body as bytes and the answer as it came; raises :class:`NotSent` or :class:`NoAnswer`."""
         connection = await self._connection(timeout_s)
         assert connection.transport is not None
-        connection.answer = asyncio.get_running_loop().create_future()
+        loop = self._simulation.loop
+        connection.answer = answer = loop.create_future()
         now = EPOCH_S + self._simulation.now
         connection.transport.write(self._signer.request(operation, body, now))
+        limit = loop.call_later(timeout_s, _expire, answer)
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await connection.answer
+            response: Response = await answer
         except TimeoutError:
             connection.transport.abort()
             raise NoAnswer(f"no answer within {timeout_s} s") from None
+        finally:
+            limit.cancel()
         if response.keep_alive:
             self._idle.append(connection)
         else:
@@ -115,6 +118,11 @@ class SimClient:
         connection = made
         assert isinstance(connection, _Connection)
         return connection
+
+
+def _expire(answer: asyncio.Future[Response]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def _result(response: Response) -> dict[str, Any]:

@@ -89,8 +89,11 @@ def decide(state: State, leading: Leading) -> None:
     if slot > state.commit and slot >= leading.first_slot:
         leading.uncommitted_bytes -= weight(state.log.slice(state.commit + 1, slot))
         state.commit_to(slot)
-        if leading.commit_at is None:
-            leading.commit_at = state.now + state.options.commit_delay_s
+        # An Accept that is still to be acknowledged will be followed by others, and they tell of the commit, too. Where
+        # none is, followers would serve old values to eventual reads for as long as this waits.
+        riding = slot < state.log.last_slot
+        at = state.now + (state.options.commit_delay_s if riding else 0.0)
+        leading.commit_at = at if leading.commit_at is None else min(leading.commit_at, at)
         membership.on_commit(state, leading)
 
 

@@ -44,6 +44,8 @@ class CanaryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     timeout_s: float = 1.5
     offset: int = 0
     item_bytes: int = 256
+    indexed: bool = False
+    """The table has indexes, and a sort key, as the load's has in some profiles."""
     keep_bytes: int = 0
     owner: str = ""
     """What the file ``.owner`` beside the record says as long as this canary is wanted; empty: nobody looks."""

@@ -122,7 +122,9 @@ class Canary:
     def _attempt(self, client: Client, endpoint: int, operation: Operation) -> Outcome:
         item_bytes = self.config.item_bytes
         try:
-            response = client.call(endpoint, API[operation.op], body_of(operation, item_bytes))
+            response = client.call(
+                endpoint, API[operation.op], body_of(operation, item_bytes, indexed=self.config.indexed)
+            )
         except NotSent as error:
             return Outcome("fail", 0, str(error), None)
         except MaybeSent as error:

@@ -49,6 +49,7 @@ class Flock:
         interval_s: float,
         timeout_s: float,
         keep_bytes: int = 0,
+        indexed: bool = False,
         plant: Plant | None = None,
     ) -> None:
         if not zones or not endpoints:
@@ -61,6 +62,7 @@ class Flock:
         self.interval_s = interval_s
         self.timeout_s = timeout_s
         self.keep_bytes = keep_bytes
+        self.indexed = indexed
         self.plant = plant
         self.finished: dict[str, dict[str, Any]] = {}
         self._ready: set[str] = set()
@@ -109,6 +111,7 @@ class Flock:
             timeout_s=self.timeout_s,
             offset=index,
             keep_bytes=self.keep_bytes,
+            indexed=self.indexed,
             owner=self._unique,
         )
 

@@ -142,9 +142,18 @@ class Canaries:
 
 
 def canaries_of(
-    cluster: Cluster, run: RunDir, spec: CanarySpec, emit: Emit, plant: str | None, plant_path: Path | None
+    cluster: Cluster,
+    run: RunDir,
+    spec: CanarySpec,
+    emit: Emit,
+    plant: str | None,
+    plant_path: Path | None,
+    *,
+    indexed: bool = False,
 ) -> Canaries:
     """The canaries of all zones, each pointed at every zone's router as it is reached inside the network.
+
+    ``indexed``: the load's profile has a table with indexes, whose items have a sort key.
 
     A planted bug that is one of canaries or alarms has ``install_canary(canary)`` or ``install_board(board)``.
     """
@@ -165,6 +174,7 @@ def canaries_of(
         table=TABLE,
         interval_s=spec.interval,
         timeout_s=spec.timeout,
+        indexed=indexed,
         plant=Plant(plant_path.resolve(), file_of(plant)) if in_canary and plant and plant_path else None,
     )
     return Canaries(flock, partial(cluster.client, canary=True), spec, emit, planted)

@@ -236,6 +236,7 @@ class GameDay:
 
     def _warm_up(self) -> None:
         from cluster.control import Control
+        from loadgen.profiles import profile_named
 
         assert self.cluster is not None
         self.control = Control(self.cluster.peers, self.cluster.key, self.cluster.id)
@@ -245,8 +246,9 @@ class GameDay:
         self.traffic.create_table(WARM_UP_S)
         self.stop.check()
         if self.playbook.canaries.enabled:
-            plant, path = self.options.plant, self.options.plant_path
-            self.canaries = canaries_of(self.cluster, self.run, self.playbook.canaries, self.emit, plant, path)
+            spec, plant, path = self.playbook.canaries, self.options.plant, self.options.plant_path
+            indexed = profile_named(self.playbook.load.profile).indexed
+            self.canaries = canaries_of(self.cluster, self.run, spec, self.emit, plant, path, indexed=indexed)
             self.canaries.launch()
         self.traffic.prepare()
         if self.canaries is not None:

@@ -37,6 +37,8 @@ class Canaries:
         spawn: Spawn,
         emit: Emit,
         plant: ModuleType | None = None,
+        *,
+        indexed: bool = False,
     ) -> None:
         self._sim = sim
         self._spec = spec
@@ -49,6 +51,7 @@ class Canaries:
         self._board: Board | None = None
         self._stopping = False
         self._plant = plant
+        self._indexed = indexed
         if plant is not None and hasattr(plant, "install_canary"):
             plant.install_canary(self)
 
@@ -129,7 +132,7 @@ class Canaries:
 
     async def _attempt(self, client: SimClient, operation: Operation) -> Outcome:
         try:
-            body = body_of(operation, ITEM_BYTES)
+            body = body_of(operation, ITEM_BYTES, indexed=self._indexed)
             response = await client.exchange(API[operation.op], body, self._spec.timeout)
         except NotSent as error:
             return Outcome("fail", 0, f"ConnectFailed: {error}", None)

@@ -48,6 +48,7 @@ from cluster.sim.invariants import PROPERTIES, Invariants
 from cluster.sim.objects import ROLE
 from cluster.sim.simulation import ConditionNotMet, NodeBug, Simulation
 from cluster.sim.world import SimWorld
+from loadgen.profiles import profile_named
 
 if TYPE_CHECKING:
     from chaos.prepare import Prepared
@@ -248,7 +249,8 @@ class SimulatedDay:
             nearest = {az: names[0] for az, names in routers.items()}
             spec, spawn = self.playbook.canaries, self.traffic.spawn
             plant = None if self.planted is None else self.planted.module
-            self.canaries = Canaries(self.sim, self.run, spec, nearest, spawn, self.emit, plant)
+            indexed = profile_named(self.playbook.load.profile).indexed
+            self.canaries = Canaries(self.sim, self.run, spec, nearest, spawn, self.emit, plant, indexed=indexed)
         count = len(topology.nodes())
         self.sim.run_until(lambda: self.sim.count("ready") >= count, DEPLOY_S)
         self.emit("note", text=f"cluster {self.cluster_id} is up in the simulator, seed {self.prepared.seed}")

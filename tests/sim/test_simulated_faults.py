@@ -19,7 +19,7 @@ version: 1
 title: Short
 topology: {topology}
 seed: 4
-load: {{profile: mixed, rate: 40, users: 20, floor: 5, keys: 60}}
+load: {{profile: {profile}, rate: 40, users: 20, floor: 5, keys: 60}}
 canaries: {{{canaries}}}
 targets: {{{targets}}}
 safety: {{max-duration: 6m, budget: {{az: {zones}, quorum-loss: {quorum}}}}}
@@ -39,10 +39,12 @@ def played(
     quorum: str = "none",
     topology: str = "",
     canaries: str = "enabled: false",
+    profile: str = "mixed",
 ) -> tuple[dict[str, Any], int, Path]:
     text = HEAD.format(
         method=method, targets=targets, zones=zones, quorum=quorum,
         topology=topology or PLANTS / "unscrubbed.yaml", canaries=canaries,
+        profile=profile,
     )  # fmt: skip
     playbook, out = tmp_path / "short.yaml", tmp_path / "runs"
     playbook.write_text(text)
@@ -177,3 +179,13 @@ def test_a_zone_without_power_or_cut_off_leaves_its_canary_no_path_and_its_load_
     begin, end = (faults["dark", state]["t"] for state in ("injected", "healing"))
     dark = [o for o in history.operations if o.az == "b" and begin < (o.invoked_ns - history.start_ns) / 1e9 < end - 1]
     assert sum(is_good(o) for o in dark) > len(dark) / 2, "the load fails over"
+
+
+def test_canaries_speak_to_a_table_with_indexes_as_its_load_does(tmp_path: Path) -> None:
+    verdict, code, run = played(
+        tmp_path, "  - {action: restart, targets: gac_b, at: 1s, for: 1s}", "gac_b: {select: node=gac-b}",
+        canaries="interval: 500ms, window: 2s", profile="indexed",
+    )  # fmt: skip
+    assert (code, verdict["verdict"], verdict["alarms"]) == (0, "passed", []), verdict["why"]
+    probes = read_probes(run / "canaries")[0]
+    assert sum(probe.good for probe in probes) > 0.9 * len(probes) > 0

@@ -71,6 +71,20 @@ def test_every_probe_is_recorded_and_a_dead_router_delays_nobody(tmp_path: Path)
     assert max(b - a for a, b in itertools.pairwise(starts)) < 1.5
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_table_with_a_sort_key_is_asked_with_one(tmp_path: Path, indexed: bool) -> None:
+    heard: list[bytes] = []
+    with servers.scripted(lambda connection: heard.append(connection.recv(65536))) as port:
+        birds = flock(tmp_path, {"a": f"http://127.0.0.1:{port}"}, indexed=indexed)
+        birds.launch(on_this_host)
+        try:
+            gather(birds, lambda probes: len(probes) >= 5)
+        finally:
+            birds.kill()
+    assert heard
+    assert all((b'"sk"' in request) == indexed for request in heard if request)
+
+
 def test_errors_of_the_database_are_failures_not_silence(tmp_path: Path) -> None:
     with servers.standin("--fail", "500:InternalServerError") as port:
         birds = flock(tmp_path, {"a": f"http://127.0.0.1:{port}"})

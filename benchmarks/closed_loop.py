@@ -21,26 +21,24 @@ import gevent
 import msgspec
 from gevent.pool import Group
 
-from cluster.wire.http_client import Response
+from benchmarks.requests import REQUESTS, Items, trouble
 from loadgen.address import Address, Timeouts
 from loadgen.client import Connection, MaybeSent, NotSent, signers_for
-from loadgen.plan import Operation, key_name
+from loadgen.plan import key_name
 from loadgen.stats import bucket_of, percentile_ms
-from loadgen.translate import body_of, filler
+from loadgen.translate import filler
 
 TIMEOUTS = Timeouts(connect_s=5.0, answer_s=30.0)
 WARM_UP_SHARE = 0.2
 """The first fifth of the time is not counted."""
-
-APIS = {"put": "PutItem", "get": "GetItem", "tput": "TransactWriteItems", "tget": "TransactGetItems"}
 
 MakeRequest = Callable[[int, int], bytes]
 """``(endpoint index, request number) -> bytes`` to send."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to do. ``operation`` is ``put`` or ``get`` (strong), or the same in a transaction of its own, which only
-    DynamoDB has: ``tput``, ``tget``."""
+    """What to do. ``operation`` is ``put`` or ``get`` (strong), or what else only DynamoDB has, of
+    :data:`benchmarks.requests.REQUESTS`."""
 
     protocol: str
     endpoints: tuple[str, ...]
@@ -56,27 +54,13 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 def dynamodb(job: Job, addresses: tuple[Address, ...]) -> MakeRequest:
-    """PutItem of a whole item, or a strongly consistent GetItem, signed; or either as a transaction of one item."""
+    """What the operation asks of a table, signed."""
     signers = signers_for(addresses, job.access_key, job.secret_key, job.region)
-    rng = Random(1)
-    api = APIS[job.operation]
+    items = Items(job.table, job.keys, job.item_bytes)
+    request = REQUESTS[job.operation]
 
     def make(endpoint: int, number: int) -> bytes:
-        key = key_name(int(rng.random() * job.keys))
-        if job.operation in ("put", "tput"):
-            value = f"bench.{number}"
-            pad = filler(key, value, job.item_bytes)
-            put = (
-                f'{{"TableName":"{job.table}","Item":{{"pk":{{"S":"{key}"}},"v":{{"S":"{value}"}},'
-                f'"pad":{{"S":"{pad}"}}}}}}'
-            )
-            body = (put if job.operation == "put" else f'{{"TransactItems":[{{"Put":{put}}}]}}').encode()
-        elif job.operation == "tget":
-            get = f'{{"TableName":"{job.table}","Key":{{"pk":{{"S":"{key}"}}}}}}'
-            body = f'{{"TransactItems":[{{"Get":{get}}}]}}'.encode()
-        else:
-            body = body_of(Operation("get", job.table, key, None, None), job.item_bytes)
-        return signers[endpoint].request(api, body, time.time())
+        return signers[endpoint].request(request.api, request.body(items, number).encode(), time.time())
 
     return make
 
@@ -152,7 +136,7 @@ class Loop:
                 self._count(sent, str(error))
                 gevent.sleep(0.01)
             else:
-                self._count(sent, None if response.status == 200 else _text(response))
+                self._count(sent, trouble(self.job.operation, response.status, response.body))
         connection.close()
 
     def _count(self, sent: float, error: str | None) -> None:
@@ -165,10 +149,6 @@ class Loop:
             return
         self.requests += 1
         self.latency[bucket_of(int((done - sent) * 1e9))] += 1
-
-
-def _text(response: Response) -> str:
-    return f"{response.status} {response.body[:200].decode('utf-8', 'replace')}"
 
 
 def main() -> None:

@@ -16,36 +16,15 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import checking, generator, scrubbing, simulating, startup, watching
-from benchmarks.cpu import CpuMeter, cpu_s, resident_mb
+from benchmarks import checking, generator, hops, scrubbing, simulating, startup, watching
+from benchmarks.cell import closed_loop, say, spoken
+from benchmarks.cpu import cpu_s, resident_mb
 from benchmarks.targets import Blackstart, Etcd, Moto, Running, Target
 from cluster.runtime import RuntimeFailed
 
-PARTS = ("operations", "transactions", "generator", "checkers", "simulator", "scrubbing", "watching")
+PARTS = ("operations", "transactions", "hops", "generator", "checkers", "simulator", "scrubbing", "watching")
 CONCURRENCIES = (1, 32, 128)
 IDLE_S = 5.0
-
-
-def say(text: str) -> None:
-    print(f"benchmarks: {text}", file=sys.stderr, flush=True)
-
-
-def closed_loop(running: Running, operation: str, concurrency: int, seconds: float) -> dict[str, Any]:
-    """One cell of the table: a client process of its own, and what every hop used meanwhile."""
-    job = {**running.job, "operation": operation, "concurrency": concurrency, "seconds": seconds}
-    client = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.closed_loop"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    meter = CpuMeter(running.groups)
-    out, _ = client.communicate(msgspec.json.encode(job), timeout=seconds * 10 + 60)
-    if client.returncode:
-        raise RuntimeError(f"the client ended with code {client.returncode}")
-    result: dict[str, Any] = msgspec.json.decode(out)
-    result["per_second"] = result["requests"] / seconds
-    # The hops are metered over the warm-up too, so what they used is divided by everything that was sent.
-    result["hops_us"] = {name: used / max(1, result["sent"]) * 1e6 for name, used in meter.used().items()}
-    result["client_us"] = result["cpu_s"] / max(1, result["requests"]) * 1e6
-    return result
 
 
 def operations(target: Target, seconds: float) -> dict[str, Any]:
@@ -81,8 +60,7 @@ def measured(name: str, running: Running, seconds: float) -> dict[str, Any]:
         for concurrency in CONCURRENCIES:
             cell = closed_loop(running, operation, concurrency, seconds)
             cells[f"{operation} x{concurrency}"] = cell
-            trouble = f", {cell['errors']} errors: {cell['first_error']}" if cell["errors"] else ""
-            say(f"{name}: {operation} x{concurrency}: {cell['per_second']:,.0f}/s{trouble}")
+            say(f"{name}: {operation} x{concurrency}: {spoken(cell)}")
     return {"note": running.note, "idle": idle, "cells": cells, **running.extra}
 
 
@@ -93,8 +71,7 @@ def transactions(target: Target, seconds: float) -> dict[str, Any]:
         for operation in ("put", "tput", "get", "tget"):
             for concurrency in CONCURRENCIES[:2]:
                 cell = cells[f"{operation} x{concurrency}"] = closed_loop(running, operation, concurrency, seconds)
-                trouble = f", {cell['errors']} errors: {cell['first_error']}" if cell["errors"] else ""
-                say(f"{operation} x{concurrency}: p50 {cell['p50_ms']} ms, {cell['per_second']:,.0f}/s{trouble}")
+                say(f"{operation} x{concurrency}: p50 {cell['p50_ms']} ms, {spoken(cell)}")
         return {"kind": running.extra.get("kind"), "cells": cells}
 
 
@@ -150,6 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     report: dict[str, Any] = {"schema": 1, "cores": os.cpu_count(), "seconds": arguments.seconds}
     jobs: dict[str, Callable[[], Any]] = {
         "transactions": lambda: transactions(targets["blackstart"], arguments.seconds),
+        "hops": lambda: hops.measure(arguments.runtime, arguments.seconds),
         "generator": lambda: generator.measure(arguments.seconds),
         "checkers": lambda: checking.measure(arguments.history),
         "simulator": simulating.measure,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from benchmarks.hops import HOPS, OPERATIONS, ROUTER_US_MAX
 
 TARGETS = {"put x128": 3000, "get x128": 6000}
 CHECKED_PER_SECOND = 100_000
@@ -23,6 +26,8 @@ def show(report: dict[str, Any]) -> None:
     console.print(f"{report['cores']} cores, shared by everything below; {report['seconds']:g} s a cell")
     if "operations" in report:
         _operations(console, report["operations"])
+    if "hops" in report:
+        _hops(console, report["hops"])
     others = Table("figure", "value", "target", title="Everything else")
     _cluster(others, report.get("operations", {}).get("blackstart", {}))
     if "generator" in report:
@@ -65,6 +70,29 @@ def _operations(console: Console, results: dict[str, Any]) -> None:
         ours = results.get("blackstart", {}).get("cells", {}).get(row)
         target = _met(ours["per_second"], TARGETS[row]) if ours and row in TARGETS else ""
         table.add_row(row, *cells, target)
+    console.print(table)
+
+
+def _hops(console: Console, figures: dict[str, Any]) -> None:
+    idle = ", ".join(f"{hop} {used / 1000:.1f}" for hop, used in figures["idle_us_per_s"].items())
+    table = Table(
+        *("", "requests/s", "p50 ms", *HOPS, "target for routers"),
+        title=f"CPU µs a request by hop: 900-byte items, concurrency {figures['concurrency']}, {figures['kind']}",
+        caption=f"With what they use at rest, in ms a second: {idle}",
+    )
+    for operation, cell in figures["cells"].items():
+        used = cell["hops_us"]
+        target = ROUTER_US_MAX.get(operation)
+        trouble = "\n[red]the leader changed meanwhile[/red]" if cell["moved"] else ""
+        if cell["errors"]:
+            trouble += f"\n[red]{cell['errors']} errors: {escape(str(cell['first_error']))}[/red]"
+        table.add_row(
+            OPERATIONS[operation] + trouble,
+            f"{cell['per_second']:,.0f}",
+            f"{cell['p50_ms']:.2f}" if cell["requests"] else "-",
+            *(f"{used[hop]:,.0f}" for hop in HOPS),
+            _met(used["routers"], target, at_most=True) if target is not None else "",
+        )
     console.print(table)
 
 

@@ -26,12 +26,13 @@ START_LIMIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A target that serves: what a job needs, and its processes by hop."""
+    """A target that serves: what a job needs, and its processes by hop. ``cluster``: ours, where it is ours."""
 
     job: dict[str, Any]
     groups: dict[str, list[int]]
     note: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    cluster: Any = None
 
 
 class Target(Protocol):
@@ -171,9 +172,11 @@ class Blackstart:
 
     name = "blackstart"
 
-    def __init__(self, kind: str | None = None, topology: str = "small") -> None:
+    def __init__(self, kind: str | None = None, topology: str = "small", partitions: int | None = None) -> None:
+        """``partitions``: of the table; None: as many as one on demand has."""
         self.kind = kind
         self._topology = topology
+        self._partitions = partitions
 
     def missing(self) -> str | None:
         from cluster import runtime
@@ -196,7 +199,7 @@ class Blackstart:
             up_s = time.monotonic() - began
             urls = _reachable(cluster)
             admin = Admin(urls, cluster.access_key, cluster.secret_key, cluster.region)
-            ensure_table(admin, "bench", limit_s=START_LIMIT_S)
+            ensure_table(admin, "bench", partitions=self._partitions, limit_s=START_LIMIT_S)
             serving_s = time.monotonic() - began
             groups: dict[str, list[int]] = {}
             for node in cluster.nodes.values():
@@ -216,6 +219,7 @@ class Blackstart:
                 groups,
                 note,
                 {"up_s": up_s, "serving_s": serving_s, "kind": cluster.kind, "nodes": len(cluster.nodes)},
+                cluster,
             )
         finally:
             cluster.down()

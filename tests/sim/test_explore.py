@@ -79,6 +79,17 @@ def test_the_catalogue_names_properties_that_exist() -> None:
     assert {plant["name"] for plant in own} <= {plant.name for plant in catalogue()}
 
 
+def test_the_docs_tell_of_every_plant_and_of_no_other() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "explore.md").read_text()
+    section = text.partition("\n## Planted bugs\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line][2:]
+    assert [row[0] for row in rows] == [plant.name for plant in catalogue()]
+    for name, seeds, prop, shrunk in rows:
+        assert 1 <= int(seeds) <= 2000, name
+        assert prop in {*PROPERTIES, *invariants.PROPERTIES}, name
+        assert shrunk, name
+
+
 def test_an_unknown_plant_is_refused_with_a_suggestion() -> None:
     with pytest.raises(InputError, match="no-fsink"):
         planted("no-fsink")

@@ -14,6 +14,10 @@ from cluster.wire.http import HttpConnection, Request, failure_response
 REQUEST_TIMEOUT_S = 10.0
 """How long a request may take to arrive, once it has begun (slow loris)."""
 
+ANSWER_TIMEOUT_S = 30.0
+"""How long a request may go without its answer: longer than any operation's own deadlines, less than SDKs wait. Only a
+defect of ours, or a node that hardly runs, gets that far; the client is told, so that it need not hang."""
+
 IDLE_TIMEOUT_S = 300.0
 PIPELINE_MAX = 64
 """Requests of one connection under way at once; beyond it we stop reading until some are answered."""
@@ -25,17 +29,22 @@ DRAIN_BYTES_MAX = 32 * 1024 * 1024
 """How much longer a client is listened to, unheard, whose request was refused before its end."""
 
 Serve = Callable[[Request, Callable[[bytes], None]], None]
-"""``serve(request, answer)``: ``answer(response_bytes)`` must be called exactly once, at any later time."""
+"""``serve(request, answer)``: ``answer(response_bytes)`` must be called once, at any later time."""
+
+GiveUp = Callable[[Request], bytes]
+"""The answer to a request that got none in :data:`ANSWER_TIMEOUT_S`."""
 
 
 class Slot:
-    """A place in a connection's queue of answers."""
+    """A place in a connection's queue of answers. ``request`` is None where the answer is there already."""
 
-    __slots__ = ("answer", "keep_alive")
+    __slots__ = ("answer", "began_at", "keep_alive", "request")
 
-    def __init__(self, keep_alive: bool) -> None:
+    def __init__(self, request: Request | None, began_at: float) -> None:
         self.answer: bytes | None = None
-        self.keep_alive = keep_alive
+        self.request = request
+        self.began_at = began_at
+        self.keep_alive = request is not None and request.keep_alive
 
 
 class Connection(asyncio.Protocol):
@@ -113,17 +122,19 @@ class Connection(asyncio.Protocol):
         if interim and self._transport is not None and not self._queue:
             self._transport.write(interim)
         for request in requests:
-            slot = Slot(request.keep_alive)
+            slot = Slot(request, self.active_at)
             self._queue.append(slot)
             self._edge.serve(request, lambda answer, slot=slot: self._answered(slot, answer))  # type: ignore[misc]
         if self._http.failure is not None:
-            slot = Slot(keep_alive=False)
+            slot = Slot(None, self.active_at)
             self._queue.append(slot)
             self._answered(slot, failure_response(self._http.failure))
         if len(self._queue) >= PIPELINE_MAX:
             self._hold()
 
     def _answered(self, slot: Slot, answer: bytes) -> None:
+        if slot.answer is not None:
+            return  # it was given up before
         slot.answer = answer
         if self._queue and self._queue[0] is slot:
             self._flush()
@@ -156,7 +167,10 @@ class Connection(asyncio.Protocol):
         return now - self._progress_at > REQUEST_TIMEOUT_S
 
     def expire(self, now: float) -> None:
-        """Close a connection whose request does not arrive, or that has been idle for long."""
+        """Close a connection whose request does not arrive, or that has been idle for long; answer what nobody did."""
+        for slot in list(self._queue):
+            if slot.answer is None and slot.request is not None and now - slot.began_at > ANSWER_TIMEOUT_S:
+                self._answered(slot, self._edge.give_up(slot.request))
         # A client that sends a byte now and then is never idle: what counts is when its request began.
         stuck = self._http.mid_request and now - self._began_at > REQUEST_TIMEOUT_S
         idle = now - self.active_at > IDLE_TIMEOUT_S
@@ -169,9 +183,10 @@ class Connection(asyncio.Protocol):
 class Edge:
     """All client connections of a router."""
 
-    def __init__(self, world: World, serve: Serve) -> None:
+    def __init__(self, world: World, serve: Serve, give_up: GiveUp) -> None:
         self.world = world
         self.serve = serve
+        self.give_up = give_up
         self.refused = 0
         self._connections: dict[int, Connection] = {}
 

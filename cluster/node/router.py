@@ -16,7 +16,7 @@ from cluster.core.commands import Command, Outcome
 from cluster.core.errors import ApiError
 from cluster.node.config import NodeConfig
 from cluster.node.credentials import Credentials, IdentityUnavailable
-from cluster.node.dispatch import Dispatch, Refused, unavailable
+from cluster.node.dispatch import Dispatch, Refused, may_have_happened, unavailable
 from cluster.node.edge import Edge
 from cluster.node.recovery import Recovery
 from cluster.node.routes import CachedTable, Routes
@@ -56,7 +56,7 @@ class Router:
         self._dispatch = Dispatch(world, config, rpc, self._routes)
         self._services = RouterServices(world, config, rpc, self._routes, self._throttle, self._dispatch)
         self._recovery = Recovery(world, rpc, self._services, self._dispatch, self._services.ledger)
-        self._edge = Edge(world, self._serve)
+        self._edge = Edge(world, self._serve, self._give_up)
         self._served: dict[int, int] = {}
         self._date_s = -1
         self._date = ""
@@ -154,6 +154,14 @@ class Router:
             self._fail(exchange, error)
         else:
             self._reply(exchange, 200, body)
+
+    def _give_up(self, request: Request) -> bytes:
+        """The answer to a request that nothing else answered in time: its fate is not known."""
+        self._world.event("request-unanswered", target=request.headers.get("x-amz-target", ""))
+        error = may_have_happened()
+        status = errors.error_status(error)
+        self._served[status] = self._served.get(status, 0) + 1
+        return protocol.answer(request, status, errors.error_body(error), errors.request_id(self._world.rng))
 
     def _reply(self, exchange: Exchange, status: int, body: bytes) -> None:
         self._served[status] = self._served.get(status, 0) + 1

@@ -47,7 +47,7 @@ class Scene:
         self.held: list[tuple[Request, Callable[[bytes], None]]] = []
         self.hold = False
         self.answer_bytes = 0
-        self.edge = Edge(cast(World, self.world), self.serve)
+        self.edge = Edge(cast(World, self.world), self.serve, self.give_up)
 
     def serve(self, request: Request, answer: Callable[[bytes], None]) -> None:
         self.served.append(request)
@@ -55,6 +55,9 @@ class Scene:
             self.held.append((request, answer))
         else:
             answer(self.echo(request))
+
+    def give_up(self, request: Request) -> bytes:
+        return dynamodb_response(500, b"given up", "R" * 52, keep_alive=request.keep_alive)
 
     def echo(self, request: Request) -> bytes:
         body = request.body + b"." * self.answer_bytes
@@ -108,6 +111,24 @@ def test_pipelined_requests_are_answered_in_their_order() -> None:
         assert [await read_answer(reader) for _ in range(10)] == [(200, b"%d" % number) for number in range(10)]
         writer.close()
         await scene.until(lambda: scene.edge.open_connections == 0)
+
+    play(story)
+
+
+def test_a_request_that_nobody_answers_is_given_up_and_the_next_one_is_served() -> None:
+    async def story(scene: Scene) -> None:
+        scene.hold = True
+        reader, writer = await scene.connect()
+        writer.write(post(b"lost"))
+        await scene.until(lambda: bool(scene.held))
+        scene.world.clock += edges.ANSWER_TIMEOUT_S + 1
+        assert await read_answer(reader) == (500, b"given up")
+        request, answer = scene.held[0]
+        answer(scene.echo(request))  # too late: it must not be taken for the next one's
+        scene.hold = False
+        writer.write(post(b"next"))
+        assert await read_answer(reader) == (200, b"next")
+        writer.close()
 
     play(story)
 

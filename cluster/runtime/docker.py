@@ -74,6 +74,10 @@ def pid_of(api: Any, container: str) -> int | None:
     return int(found["Pid"]) if found["Running"] and found["Pid"] else None
 
 
+KILLED = 128 + 9
+"""The exit code of what SIGKILL ended; also that of a container that was removed, for that is how its process ended."""
+
+
 class DockerClient:
     """A program in the zone's client range, in a container of its own."""
 
@@ -89,14 +93,22 @@ class DockerClient:
         return pid_of(self._api, self._container)
 
     def poll(self) -> int | None:
-        found = self._api.inspect_container(self._container)["State"]
+        import docker.errors
+
+        try:
+            found = self._api.inspect_container(self._container)["State"]
+        except docker.errors.NotFound:
+            return KILLED  # removed with the rest of its cluster
         return None if found["Running"] or found["Status"] == "created" else int(found["ExitCode"])
 
     def wait(self, timeout_s: float) -> int:
+        import docker.errors
         import requests.exceptions
 
         try:
             return int(self._api.wait(self._container, timeout=timeout_s)["StatusCode"])
+        except docker.errors.NotFound:
+            return KILLED
         except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
             raise TimeoutError(f"{self.name} still runs after {timeout_s:g} s") from None
 

@@ -107,7 +107,7 @@ class SimulatedDay:
 
     def play(self) -> Verdict:
         """Play the game day and return its verdict."""
-        with rare_collections():
+        with rare_collections(), self.sim:
             return self._play()
 
     def _play(self) -> Verdict:

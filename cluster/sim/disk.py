@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from cluster.store.memory import Content, MemoryDisk
+from cluster.store.pagevfs import close_all
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class SimDisk:
         self.profile = DiskProfile()
         self.memory = MemoryDisk(sync_time=self._sync_time)
         self._truth: list[dict[str, bytes]] | None = None
+        self._replaced: list[MemoryDisk] = []
 
     def sync_duration(self) -> float:
         """How long the next sync takes."""
@@ -80,4 +82,11 @@ class SimDisk:
     def wipe(self) -> None:
         """An empty, honest disk in its place."""
         self._truth = None
+        self._replaced.append(self.memory)
         self.memory = MemoryDisk(sync_time=self._sync_time)
+
+    def close(self) -> None:
+        """Close the databases that any life of the node left open, on disks before this one, too."""
+        for memory in (*self._replaced, self.memory):
+            close_all(memory.pages)
+        self._replaced.clear()

@@ -15,8 +15,10 @@ A failing page raises :class:`PageCorrupt` through the SQLite call that wanted i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from struct import Struct
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 import apsw
 import google_crc32c
@@ -228,6 +230,8 @@ class PageVFS(apsw.VFS):
     """The VFS of one node's page files. Register it by creating it; :meth:`unregister` when the node is gone."""
 
     _count = 0
+    _registered: ClassVar[WeakValueDictionary[str, PageVFS]] = WeakValueDictionary()
+    """By name, for :func:`close_all`."""
 
     def __init__(self, files: PageFiles) -> None:
         PageVFS._count += 1
@@ -237,6 +241,11 @@ class PageVFS(apsw.VFS):
         """By main file name, while a connection to it is open."""
         self._opened: dict[str, MainFile | WalFile] = {}
         super().__init__(self.vfs_name, base=None)
+        PageVFS._registered[self.vfs_name] = self
+
+    def is_over(self, files: PageFiles) -> bool:
+        """Whether these are its files."""
+        return self._files is files
 
     def main(self, name: str) -> MainFile:
         """The main file called ``name`` of an open connection."""
@@ -295,3 +304,18 @@ class PageVFS(apsw.VFS):
 
     def xGetLastError(self) -> tuple[int, str]:
         return 0, ""
+
+
+def close_all(files: PageFiles) -> None:
+    """Close every connection over ``files`` as it is, without a checkpoint, and unregister their VFSes.
+
+    For files whose nodes ended without closing their pools, as simulated nodes do. An open connection holds its files
+    out of the garbage collector's sight: whatever can be reached from both lives for ever. Raises nothing.
+    """
+    ended = {name: vfs for name, vfs in PageVFS._registered.items() if vfs.is_over(files)}
+    for connection in apsw.connections():
+        if connection.open_vfs in ended:
+            with suppress(apsw.Error):
+                connection.close(force=True)
+    for vfs in ended.values():
+        vfs.unregister()

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from random import Random
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from cluster.node.world import DiskFailed
 from cluster.store import snapshot as snapshot_module
 from cluster.store.btree import Pool, Replica
 from cluster.store.memory import MemoryDisk
-from cluster.store.pagevfs import ImageDamaged
+from cluster.store.pagevfs import ImageDamaged, close_all
 from cluster.store.snapshot import SnapshotExpired
 
 
@@ -205,6 +206,29 @@ def test_the_pool_stays_bounded_and_resting_replicas_come_back(disk: MemoryDisk)
     assert pool.names() == sorted(f"g{n}" for n in range(10))
     pool.close()
     assert pool.connections == 0
+
+
+def test_closing_all_that_a_dead_node_left_open_writes_nothing_and_spares_other_disks(disk: MemoryDisk) -> None:
+    other = Pool(MemoryDisk().pages)
+    spared = Replica.open(other, "g")
+    lives = [Pool(disk.pages) for _ in range(2)]
+    replicas = [Replica.open(pool, name) for pool, name in zip(lives, ("g", "h"), strict=True)]
+    for replica in replicas:
+        replica.apply(1, [(b"a", b"1")])
+    contents = {name: bytes(content.data) for name, content in disk.pages.contents.items()}
+    open_before = len(apsw.connections())
+    disk.crash()
+    for name, data in contents.items():
+        disk.pages.contents[name].replace(data)
+    close_all(disk.pages)
+    assert len(apsw.connections()) == open_before - 2
+    assert not {pool.vfs.vfs_name for pool in lives} & {*apsw.vfs_names()}
+    assert {name: bytes(content.data) for name, content in disk.pages.contents.items()} == contents
+    spared.apply(1, [(b"a", b"1")])
+    assert spared.get(b"a") == b"1"
+    other.close()
+    close_all(disk.pages)  # nothing is left to close
+    assert Replica.open(Pool(disk.pages), "g").get(b"a") == b"1"
 
 
 def test_a_replica_with_an_open_snapshot_does_not_rest(disk: MemoryDisk) -> None:

@@ -18,6 +18,7 @@ from chaos.explore.scenario import Scenario
 from chaos.explore.stage import Planted, Stage
 from cluster.core.messages import Accept, AcceptReply, Ask, AskReply, Prepare, Promise, Refuse, Relinquish
 from cluster.node import codec
+from cluster.node.catalog import SYSTEM_GROUP
 
 SHOWN_MAX: Final = 90
 KEPT_MAX: Final = 4000
@@ -46,18 +47,19 @@ class Row(NamedTuple):
 def draw(scenario: Scenario, planted: Planted | None = None) -> str:
     """Play a scenario once more and draw how it ended."""
     seen: deque[tuple[float, str, str, bytes]] = deque(maxlen=KEPT_MAX)
-    lanes: list[str] = []
-    rows: list[Row] = []
+    happened: list[Row] = []
 
     def began(stage: Stage) -> None:
         stage.sim.network.watch = lambda at, source, target, payload: _keep(seen, at, source, target, payload)
 
     def ended(stage: Stage, faults: Faults) -> None:
-        lanes.extend(name for name, role, _, _ in scenario.nodes() if role == "storage")
-        rows.extend(_events(stage, lanes))
+        happened.extend(_events(stage, [name for name, _, _, _ in scenario.nodes()]))
 
     finding = play(scenario, planted, on_begin=began, on_stage=ended).finding
     group = finding.group if finding is not None else ""
+    shown = "autoadmin" if group == SYSTEM_GROUP else "storage"  # the nodes that may have replicas of it
+    lanes = [name for name, role, _, _ in scenario.nodes() if role == shown]
+    rows = [row for row in happened if not row.source or row.source in lanes]
     for at, source, target, payload in seen:
         if source in lanes and target in lanes:
             rows += _messages(at, source, target, payload, group)
@@ -185,6 +187,6 @@ def _row(row: Row, x: dict[str, int], y: float, width: int) -> str:
 def _finding(finding: Finding, y: float, width: int) -> str:
     line = f'<line x1="16" y1="{y:.0f}" x2="{width - 16}" y2="{y:.0f}"/>'
     said = f"{finding.at_s:.4f}  {finding.prop}: {finding.text}"
-    fits = width // 7
+    fits = (width - 32) // 8
     shown = said if len(said) <= fits else said[: fits - 1] + "…"
     return f'<g class="finding">{line}<text x="16" y="{y + 18:.0f}">{escape(shown)}</text></g>'

@@ -132,6 +132,28 @@ def test_shrinking_leaves_little_that_fails_the_same_way_and_can_be_drawn() -> N
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "")  # opens offline
 
 
+def test_shrinking_ends_when_nothing_gets_simpler_and_not_with_its_tries() -> None:
+    found = shrink(generate(0), planted("ack-before-fsync"), lambda text: None, tries_max=60)
+    assert found is not None
+    assert found.tries < 60
+    assert (found.scenario.keys, found.scenario.rate, found.scenario.ops) == (1, 2.0, {"put": 1.0})
+    assert found.scenario.safety_s < 1.0  # shortened to the finding, at last
+
+
+def test_the_picture_of_a_broken_control_plane_shows_the_nodes_that_it_is_on() -> None:
+    rot = {"place": "log", "mode": "bit-flip", "count": 1, "then": "restart", "seed": 914413033}
+    lost = Action("bit-rot", 0.5, 0.1, ["autoadmin-c"], rot)
+    scenario = Scenario(seed=1, admins=3, clients=1, rate=2.0, keys=1, safety_s=1.0, method=[lost])
+    plant = planted("no-joint")
+    finding = play(scenario, plant).finding
+    assert finding is not None
+    assert finding.prop == invariants.OVERLAP
+    words = "".join(ElementTree.fromstring(draw(scenario, plant)).itertext())
+    assert "autoadmin-a" in words
+    assert "accepted" in words
+    assert "storage-a1" not in words
+
+
 def test_a_seed_that_does_not_fail_is_not_shrunk() -> None:
     assert shrink(Scenario(seed=1, safety_s=1.0), None, lambda text: None) is None
 

@@ -61,9 +61,13 @@ class Bootstrap:
         for peer in self._admins[1:]:
             try:
                 await self._rpc.call(peer.name, "system-create", None, CALL_TIMEOUT_S)
-            except RpcError:
-                return False
-        await self._create(self._config.name, None)
+            except RpcError as error:
+                if error.code != "lost-votes":  # it was there, and the others will replace it
+                    return False
+        try:
+            await self._create(self._config.name, None)
+        except RpcError:
+            return False  # lost votes: the others found the group by themselves
         return True
 
     async def _create(self, sender: str, params: object) -> None:

@@ -39,6 +39,8 @@ class Swap(msgspec.Struct, frozen=True):
 
     add: Placed
     remove: int
+    created: bool = False
+    """Whether ``add`` exists, or did: it may have promised something, and is never created a second time."""
 
 
 class GroupRecord(msgspec.Struct, frozen=True):

@@ -158,6 +158,9 @@ class GroupServices:
     def _next_change(self, replica: Replica, add: Member, remove: int) -> Change | None:
         """The next step of a swap, or None when there is nothing to propose now."""
         config = replica.group.config
+        # One replacement at a time: an earlier learner is of one given up, proposed by a call that outlived it.
+        if stale := [m.replica for m in config.learners if m.replica < add.replica]:
+            return RemoveLearner(stale[0])
         leaving = (remove,) if config.votes(remove) else ()
         if config.votes(add.replica):
             return ChangeVoters(remove=leaving) if leaving else None
@@ -179,14 +182,23 @@ class GroupServices:
         self._host.touch(replica)
 
     async def _drop_learner(self, sender: str, params: tuple[str, int]) -> bool:
+        """Take a learner out again. True once it is out; False where it votes, since the change that made it a voter
+        was under way or done: such a change is finished, never turned back."""
         group, learner = params
         replica = self._leading(group)
-        if any(m.replica == learner for m in replica.group.config.learners):
-            self._propose(replica, RemoveLearner(learner))
-        gone = await replica.wait_for(lambda: replica.group.config.find(learner) is None, CHANGE_WAIT_S)
-        if not gone:
-            raise RpcError("not-yet", group)
-        return True
+        deadline = self._world.now() + CHANGE_WAIT_S
+        while self._world.now() < deadline:
+            self._leading(group)
+            config = replica.group.config
+            # With its lease nobody else leads, and what is decided here is how things are.
+            if replica.serving and not config.joint and replica.group.config_committed:
+                if config.find(learner) is None:
+                    return True
+                if config.votes(learner):
+                    return False
+                self._propose(replica, RemoveLearner(learner))
+            await replica.wait_for(lambda: False, 0.1)
+        raise RpcError("not-yet", f"{group}: replica {learner} is not out yet")
 
     async def _barrier(self, sender: str, params: dict[str, Any]) -> dict[str, int]:
         replica = self._leading(params["group"])

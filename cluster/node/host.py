@@ -82,6 +82,8 @@ class Host:
         self._plan_version = 0
         self._placing: dict[str, asyncio.Lock] = {}
         """One for each group that was ever placed here."""
+        self._lost_votes: dict[str, int] = {}
+        """By group that was quarantined here: the replica whose votes are lost; 0 where its id is lost with them."""
 
     @property
     def disk(self) -> str:
@@ -110,6 +112,8 @@ class Host:
                         detail=damage.detail, by="recovery")  # fmt: skip
         for group, records in sorted(recovery.by_group().items()):
             await self._restore(group, [r.body for r in records if r.body is not None], recovery.quarantined(group))
+        for group in recovery.verdict.broken:
+            self._lost_votes.setdefault(group, 0)  # of which no record is left
         self.wal.restate_with(self._statements)
         await self.wal.sync()
         world.event("recovered", replicas=len(self.replicas), incarnation=block.incarnation)
@@ -146,6 +150,8 @@ class Host:
     async def _restore(self, group: str, bodies: list[bytes], quarantined: bool) -> None:
         history = codec.decode_history(bodies)
         if history is None:
+            if quarantined:
+                self._lost_votes[group] = 0
             return
         spec, records = history
         if not quarantined:
@@ -156,7 +162,7 @@ class Host:
                 quarantined = True
         if quarantined:
             # What it promised is not known, so it never votes again: it is gone, and the control plane replaces it.
-            self.world.event("replica-quarantined", group=group, replica=spec.replica)
+            self._quarantine(spec)
             return
         tree, snapshot = await self.upkeep.open_tree(group)
         base = hard.log.base_slot
@@ -166,13 +172,17 @@ class Host:
         except BrokenHistory as error:
             # Rows reach the B-tree only from entries that were durable here: a log that ends before it has lost some.
             self.world.event("log-damage", what="the B-tree is ahead of the log", group=group, detail=str(error))
-            self.world.event("replica-quarantined", group=group, replica=spec.replica)
+            self._quarantine(spec)
             await self.world.offload(tree.close)
             return
         await self.upkeep.recall(replica)
         if tree.position < base:
             self.transfer.rebuild(replica, f"the B-tree ends at {tree.position}, the log begins after {base}")
         self.touch(replica)
+
+    def _quarantine(self, spec: Spec) -> None:
+        self._lost_votes[spec.group] = spec.replica
+        self.world.event("replica-quarantined", group=spec.group, replica=spec.replica)
 
     def _add(self, spec: Spec, hard: HardState, tree: Tree, applied: int, snapshot: Snapshot | None = None) -> Replica:
         world = self.world
@@ -200,7 +210,8 @@ class Host:
         )
 
     async def create(self, spec: Spec) -> None:
-        """Create a replica, durably; idempotent. Raises :class:`RpcError` where another one of that group is here."""
+        """Create a replica, durably; idempotent. Raises :class:`RpcError` where another one of that group is here, or
+        this one was, and its votes are lost."""
         await self._alone(spec.group, self._create(spec))
 
     async def destroy(self, group: str, replica_id: int) -> None:
@@ -223,6 +234,10 @@ class Host:
             if known.spec.replica > spec.replica:
                 raise RpcError("stale-plan", f"{spec.group} has replica {known.spec.replica} here")
             await self._destroy(spec.group, known.spec.replica)
+        lost = self._lost_votes.get(spec.group)
+        # Initial members are the lowest ids: none of them is a successor of what was here.
+        if lost is not None and (spec.replica <= lost or spec.initial is not None):
+            raise RpcError("lost-votes", f"replica {lost} of {spec.group} was here, and what it promised is not known")
         # A learner learns the configuration from the log it is sent; until then nobody is in it, itself included.
         hard = HardState.fresh(spec.initial if spec.initial is not None else Configuration(()))
         tree = await self.upkeep.new_tree(spec.group)

@@ -2,7 +2,8 @@
 
 A replica that lost its disk never votes again under its id: its successor joins under a new id as a learner, catches
 up, and is swapped in by a joint configuration. Each step is recorded before it is taken, so that a successor of this
-node goes on where it stopped.
+node goes on where it stopped. A successor is created once: if it is lost before it is in, it is given up, and the next
+one has an id of its own.
 """
 
 from __future__ import annotations
@@ -89,10 +90,15 @@ class Repair:
     def _given_up(self, group: GroupRecord, member: Placed, report: Report) -> bool:
         """Whether a node that is well has gone on for a while without a replica that it should hold. A single report
         may be older than the replica."""
-        key = (group.group, member.replica)
         table = self._admin.acting().tables.get(group.table)
-        making = table is not None and table.status != "ACTIVE"
-        if making or any(r.group == group.group and r.replica == member.replica for r in report.replicas):
+        if table is not None and table.status != "ACTIVE":
+            self._missing.pop((group.group, member.replica), None)
+            return False
+        return self._stays_away(group, member, report)
+
+    def _stays_away(self, group: GroupRecord, placed: Placed, report: Report) -> bool:
+        key = (group.group, placed.replica)
+        if _reports(report, group, placed):
             self._missing.pop(key, None)
             return False
         now = self._admin.world.now()
@@ -134,15 +140,24 @@ class Repair:
             if report is not None or fleet.silent_s(swap.add.node) > REPLACE_AFTER_S:
                 await self._abandon(group, swap)  # the successor is gone too: choose another, under another id
             return
+        if swap.created and self._stays_away(group, swap.add, report):
+            await self._abandon(group, swap)  # its node is well without it: its votes are lost, as with a disk
+            return
         claim = fleet.leading(group.group)
         if claim is None:
             return
         member = (swap.add.replica, swap.add.node, swap.add.az, swap.add.rack)
         try:
-            if not any(q.group == group.group and q.replica == swap.add.replica for q in report.replicas):
-                await self._create(group, swap.add)
+            if not swap.created:
+                if not _reports(report, group, swap.add):
+                    await self._create(group, swap.add)
+                # Before the group hears of it: whoever acts next must not make it anew once it can have promised.
+                group = msgspec.structs.replace(group, swap=msgspec.structs.replace(swap, created=True))
+                await self._admin.commit(groups=(group,))
             await self._admin.rpc.call(claim[0].node, "swap", (group.group, member, swap.remove), CHANGE_TIMEOUT_S)
-        except RpcError:
+        except RpcError as error:
+            if error.code == "lost-votes":
+                await self._abandon(group, swap)  # made by a call whose answer did not come, and lost since
             return  # it goes on by itself, or is asked again at the next step
         members = (*(m for m in group.members if m.replica != swap.remove), swap.add)
         done = msgspec.structs.replace(group, members=members, swap=None)
@@ -156,12 +171,25 @@ class Repair:
         await self._admin.rpc.call(placed.node, "create-replica", plan, CREATE_TIMEOUT_S)
 
     async def _abandon(self, group: GroupRecord, swap: Swap) -> None:
+        """Give a successor up. Where the group made it a voter meanwhile it is recorded as the member that it is, and
+        replaced as one that was lost."""
         claim = self._admin.fleet.leading(group.group)
-        if claim is not None:
-            try:
-                await self._admin.rpc.call(
-                    claim[0].node, "drop-learner", (group.group, swap.add.replica), CHANGE_TIMEOUT_S
-                )
-            except RpcError:
-                return
-            await self._admin.commit(groups=(msgspec.structs.replace(group, swap=None),))
+        if claim is None:
+            return
+        try:
+            plan = (group.group, swap.add.replica)
+            out = await self._admin.rpc.call(claim[0].node, "drop-learner", plan, CHANGE_TIMEOUT_S)
+        except RpcError:
+            return  # it is asked again at the next step
+        members = group.members
+        if not out:
+            members = (*(m for m in members if m.replica != swap.remove), swap.add)
+        await self._admin.commit(groups=(msgspec.structs.replace(group, members=members, swap=None),))
+        self._admin.world.event("replacement-given-up", group=group.group, node=swap.add.node,
+                                replica=swap.add.replica, voter=not out)  # fmt: skip
+        if not out:
+            await self._admin.push_map()
+
+
+def _reports(report: Report, group: GroupRecord, placed: Placed) -> bool:
+    return any(r.group == group.group and r.replica == placed.replica for r in report.replicas)

@@ -59,6 +59,8 @@ class TableWork:
         self._admin = admin
         self._attempts: dict[str, int] = {}  # how often a group's first election was asked for
         self._creating = asyncio.Lock()
+        self._lost_votes: set[str] = set()
+        """Groups of which a node lost a replica again before their table was ACTIVE."""
         self._changes = TableChanges(admin)
 
     # --- requests ---
@@ -178,9 +180,10 @@ class TableWork:
         self._admin.world.event("table-active", table=record.name, groups=len(groups))
 
     def _has_lost_its_place(self, group: GroupRecord) -> bool:
-        """Whether a member's node went away before the group was whole: a table cannot wait until it comes back."""
+        """Whether a member's node went away before the group was whole, or has it no more and may not make it again: a
+        table cannot wait until it comes back."""
         fleet = self._admin.fleet
-        return any(
+        return group.group in self._lost_votes or any(
             fleet.silent_s(m.node) > SILENT_AFTER_S and not fleet.replica(m.node, group.group) for m in group.members
         )
 
@@ -219,6 +222,8 @@ class TableWork:
         try:
             await self._admin.rpc.call(placed.node, "create-replica", plan, CREATE_TIMEOUT_S)
         except RpcError as error:
+            if error.code == "lost-votes":
+                self._lost_votes.add(group.group)
             if error.code != "timeout":
                 self._admin.world.event("create-refused", group=group.group, node=placed.node, why=str(error))
             return False

@@ -69,6 +69,8 @@ class Host:
         self._turn_due = False
         self._started = False
         self._peers: dict[str, None] = {}
+        self._callers: dict[str, None] = {}
+        """Nodes that ask this one for its support, while a replica here does not know yet who its group is."""
         self._unsynced: dict[str, Replica] = {}
         self._sync_wanted = asyncio.Event()
         self._outbox: dict[str, list[Parcel]] = {}
@@ -386,11 +388,18 @@ class Host:
 
     def _peers_changed(self) -> None:
         nodes = {m.node: None for r in self.replicas.values() for m in r.group.config.members()}
+        if self._learning():
+            nodes |= self._callers
+        else:
+            self._callers.clear()
         nodes.pop(self.name, None)
         if self._peers != nodes:
             self._peers = nodes
             self.liveness.set_peers(sorted(nodes))
             self._liveness_tick()
+
+    def _learning(self) -> bool:
+        return any(not replica.group.config.voters for replica in self.replicas.values())
 
     def _liveness_woken(self) -> None:
         self._liveness_timer = None
@@ -401,6 +410,10 @@ class Host:
 
     def _on_heartbeat(self, sender: str, message: Heartbeat, responder: Responder) -> None:
         self._carry_out(self.liveness.step(sender, message, self.world.now()))
+        if sender not in self._peers and sender not in self._callers and self._learning():
+            # Of a group that is to be learned: a leader without an answer takes this node for dead, and sends no more.
+            self._callers[sender] = None
+            self._peers_changed()
 
     def _carry_out(self, effects: LivenessEffects) -> None:
         now = self.world.now()

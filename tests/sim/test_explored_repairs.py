@@ -10,14 +10,14 @@ from chaos.explore.faults import Faults
 from chaos.explore.play import Outcome, play
 from chaos.explore.scenario import Action, Scenario
 from chaos.explore.stage import Stage
-from cluster.core.config import Member
-from cluster.node.catalog import GroupRecord
-from cluster.node.codec import Spec
+from cluster.core.config import AddLearner, Member
+from cluster.node.catalog import SYSTEM_GROUP, GroupRecord
+from cluster.node.codec import Parcel, Spec
 from cluster.node.groups import GroupServices
 from cluster.node.host import Host
 from cluster.node.process import Node
 from cluster.node.replica import Replica
-from cluster.node.rpc import RpcError
+from cluster.node.rpc import Responder, RpcError
 from cluster.node.storage import StorageNode
 from cluster.node.tables import TableWork
 from tests.sim.database import SimDatabase
@@ -122,3 +122,60 @@ def test_a_table_of_which_a_replica_is_lost_while_it_is_made_is_placed_again(mon
     database = SimDatabase(3, noted, partitions=1)  # its table is ACTIVE
     assert database.sim.count("create-refused") >= 1
     assert database.sim.count("table-placed-again") == 1
+
+
+def test_a_learner_that_misses_the_beginning_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 1287: its node, on a new disk, knew nobody, answered no heartbeat, and was taken for dead for ever."""
+    on_parcels = Host._on_parcels
+    deaf_until: list[float] = []
+
+    def deaf(self: Host, sender: str, parcels: list[Parcel], responder: Responder) -> None:
+        replica = self.replicas.get(SYSTEM_GROUP)
+        if replica is not None and replica.spec.replica == FIRST_SUCCESSOR:
+            if not deaf_until:
+                deaf_until.append(self.world.now() + 3.0)  # two leases
+            if self.world.now() < deaf_until[0]:
+                return
+        on_parcels(self, sender, parcels, responder)
+
+    monkeypatch.setattr(Host, "_on_parcels", deaf)
+    lost = Action("disk-loss", 1.0, 0.1, ["autoadmin-c"])
+    outcome = play(Scenario(seed=3, admins=3, clients=1, rate=10.0, safety_s=3.0, method=[lost]))
+    assert outcome.finding is None, outcome.finding
+    assert outcome.seen["events"]["replacement-done"] == 1
+
+
+def test_a_learner_left_behind_does_not_keep_the_next_successor_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call to swap can outlive the decision to give up, and bring its learner in again."""
+    caught_up, drop = GroupServices._caught_up, GroupServices._drop_learner
+
+    def patient(self: GroupServices, replica: Replica, learner: int) -> bool:
+        return learner > FIRST_SUCCESSOR and caught_up(self, replica, learner)
+
+    async def outlived(self: GroupServices, sender: str, params: tuple[str, int]) -> bool:
+        replica = self._leading(params[0])
+        member = replica.group.config.find(params[1])
+        out = await drop(self, sender, params)
+        assert member is not None
+        self._propose(replica, AddLearner(member))
+        return out
+
+    monkeypatch.setattr(GroupServices, "_caught_up", patient)
+    monkeypatch.setattr(GroupServices, "_drop_learner", outlived)
+    outcome, events = played(rot(1.0), rot(9.0), safety_s=11.0)
+    assert outcome.finding is None, outcome.finding
+    assert [e["replica"] for e in named(events, "replacement-done")] == [5]
+
+
+def test_the_system_group_is_founded_without_a_node_that_lost_its_votes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Host.start
+
+    async def started(self: Host) -> None:
+        await start(self)
+        if self.name == "autoadmin-b":
+            self._lost_votes[SYSTEM_GROUP] = 2
+
+    monkeypatch.setattr(Host, "start", started)
+    outcome = play(Scenario(seed=3, admins=3, clients=1, rate=10.0, safety_s=1.0))
+    assert outcome.finding is None, outcome.finding
+    assert outcome.seen["events"]["replacement-done"] == 1

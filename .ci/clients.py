@@ -1,9 +1,9 @@
-"""Clients on a real cluster: boto3, the AWS CLI, aiobotocore, aiodynamo, PynamoDB, AWS's SDK for Go; Rust's if asked.
+"""Clients on a real cluster: boto3, the AWS CLI, aiobotocore, aiodynamo, PynamoDB, AWS's SDK for Go.
 
-``.ci/clients.py [--runtime local | --endpoint URL] [--no-go] [--rust]``: 0 if every client does what it is for. The
+``.ci/clients.py [--runtime local | --endpoint URL] [--no-go]``: 0 if every client does what it is for. The
 Python ones live in an environment of their own (``.venv-clients``, the extra ``clients``): they want each their own
 botocore. Go's compiler and SDK are two Debian packages, installed when root has them not; where they cannot be had,
-that client counts as failed unless it was left out on purpose. Rust's compiles for minutes, so only who asks waits.
+that client counts as failed unless it was left out on purpose.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ROOT / ".ci" / "real_clients"
 VENV = ROOT / ".venv-clients"
 STAMP = VENV / ".installed"
-RUST = CHECKS / "rust"
-RUST_TARGET = VENV / "rust"
 LIMIT_S = 600
-COMPILE_LIMIT_S = 1800
 GO = CHECKS / "go"
 GO_PATH = Path("/usr/share/gocode")
 GO_SDK = GO_PATH / "src" / "github.com" / "aws" / "aws-sdk-go"
@@ -43,13 +40,6 @@ def install() -> None:
     subprocess.run([sys.executable, "-m", "venv", VENV], check=True, timeout=LIMIT_S)
     subprocess.run([VENV / "bin" / "pip", "install", "-q", *wanted], check=True, timeout=LIMIT_S)
     STAMP.write_text("\n".join(wanted))
-
-
-def compile_rust() -> Path:
-    """The client in Rust, compiled when its crate changed."""
-    command: list[str | Path] = ["cargo", "build", "-q", "--locked", "--target-dir", RUST_TARGET]
-    subprocess.run(command, check=True, timeout=COMPILE_LIMIT_S, cwd=RUST)
-    return RUST_TARGET / "debug" / "with-rust"
 
 
 def install_go() -> None:
@@ -110,14 +100,11 @@ def main() -> int:
     parser.add_argument("--runtime", default="local", choices=["docker", "local"])
     parser.add_argument("--endpoint", help="a running cluster, with its keys in the AWS environment variables")
     parser.add_argument("--no-go", action="store_true", help="leave the client in Go out")
-    parser.add_argument("--rust", action="store_true", help="compile and run the client in Rust too")
     options = parser.parse_args()
     install()
     compiled: dict[str, Path | None] = {}
     if not options.no_go:
         compiled["with_go"] = compile_go()
-    if options.rust:
-        compiled["with_rust"] = compile_rust()
     if options.endpoint:
         return run(options.endpoint, {}, compiled)
     with cluster(options.runtime) as (endpoint, keys):

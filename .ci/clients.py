@@ -63,7 +63,7 @@ def compile_go() -> Path | None:
     env["GOCACHE"] = str(VENV / "go" / "cache")
     binary = VENV / "go" / "with-go"
     for verb in (["vet"], ["build", "-o", str(binary)]):
-        subprocess.run(["go", *verb, "."], check=True, timeout=COMPILE_LIMIT_S, cwd=GO, env=env)
+        subprocess.run(["go", *verb, "."], check=True, timeout=LIMIT_S, cwd=GO, env=env)
     return binary
 
 

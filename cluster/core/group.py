@@ -50,9 +50,9 @@ batching):
 
 To answer a **write**: propose, and answer when an entry of *that ballot* comes out committed in that slot; if another
 ballot's does, it did not happen; if the role is lost first, it may have happened. To answer a **strong read**:
-require :attr:`Group.ready_to_serve`, read at an applied position at or above the :attr:`Group.commit` seen when the
-read came in, then require ``lease_until(now) > now`` with a fresh ``now``. Answers that depend on proposed state wait
-until that is committed.
+apply what was handed out, require :attr:`Group.ready_to_serve`, read what is applied with the leader's own proposals
+over it, then require ``lease_until(now) > now`` with a fresh ``now``. Answers that depend on proposed state wait until
+that is committed.
 
 Restart: replay the records into :meth:`HardState.replay`; where the log was damaged pass ``amnesiac=True`` and have the
 replica replaced. A replica that lost its records never comes back under its id.
@@ -288,10 +288,13 @@ class Group:
 
     @property
     def ready_to_serve(self) -> bool:
-        """Leader, and an entry of its own ballot is decided: its log holds all that earlier leaders decided. Reads
-        still wait until that entry is applied, and need a lease."""
+        """Leader, and an entry of its own ballot was handed out as committed, and with it all that earlier leaders
+        decided: whoever has applied what :meth:`take` gave knows what they answered. Reads still need a lease.
+
+        Decided is not enough: followers may have the entry durably before this member has, which hands out nothing
+        that it could lose."""
         leading = self._state.leading
-        return leading is not None and self._state.commit >= leading.first_slot
+        return leading is not None and self._state.emitted >= leading.first_slot
 
     def lease_until(self, now: float) -> float:
         """Until when (this node's clock) no other replica can be leader; 0.0 without a lease. Cheap; may be lower than

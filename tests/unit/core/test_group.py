@@ -27,6 +27,7 @@ from cluster.core.messages import (
     Heartbeat,
     Installed,
     Prepare,
+    Promise,
     Promised,
     Refuse,
     Snapshot,
@@ -55,6 +56,7 @@ def alone(**options: object) -> Group:
     group.campaign(0.0)
     for _ in range(2):
         group.persisted(group.take().persist[-1][0], 0.0)
+    group.take()
     assert group.ready_to_serve
     return group
 
@@ -175,6 +177,24 @@ def test_committed_entries_come_out_only_once_durable_here() -> None:
     assert effects.committed == []
     group.persisted(effects.persist[-1][0], 0.0)
     assert [e.slot for e in group.take().committed] == [1]
+
+
+def test_a_leader_whose_disk_is_the_slowest_serves_once_it_was_handed_what_others_decided() -> None:
+    """Explore, seed 1971: a quorum without the leader decided its first entry, and the entry of an earlier leader below
+    it, before either was durable at the leader; what it decided meanwhile rested on the state before both."""
+    group = make(3)
+    group.campaign(0.0)
+    group.persisted(group.take().persist[-1][0], 0.0)
+    group.step(2, Promise(group.ballot, 0, 1, FIRST, 0, NO_BALLOT, (entry(1),)), 0.0)
+    persist = group.take().persist
+    for peer in (1, 2):
+        group.step(peer, AcceptReply(group.ballot, 2, 0, 0, 0, 0), 0.0)
+    assert group.commit == 2
+    assert group.take().committed == []
+    assert not group.ready_to_serve
+    group.persisted(persist[-1][0], 0.0)
+    assert [e.slot for e in group.take().committed] == [1, 2]
+    assert group.ready_to_serve
 
 
 def test_trimming_keeps_what_is_needed() -> None:

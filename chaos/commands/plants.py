@@ -27,9 +27,13 @@ def plants(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         out.print("This installation has no planted bugs; they are in tests/plants of a clone, and in no wheel.")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
-    for column in ("plant", "breaks", "caught by", "playbook", "seed"):
-        table.add_column(column)
+    # Names are for copying: only the sentence folds where the terminal is narrow.
+    table.add_column("plant", no_wrap=True)
+    table.add_column("breaks")
+    table.add_column("caught by", no_wrap=True)
     for plant in found:
-        table.add_row(plant.name, plant.breaks, plant.caught_by, plant.playbook, str(plant.seed))
+        table.add_row(plant.name, plant.breaks, plant.caught_by)
     out.print(table)
-    out.print("\n[dim]blackstart run PLAYBOOK --plant NAME --seed SEED shows that the check catches it.[/dim]")
+    one = found[0]
+    out.print("\n[dim]Each in the playbook and with the seed that --json names, for example[/dim]")
+    out.print(f"blackstart run {one.playbook} --plant {one.name} --seed {one.seed}", soft_wrap=True)

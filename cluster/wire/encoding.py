@@ -6,6 +6,7 @@ unfolds to is bounded like a request that came as it is: a few bytes can unfold 
 
 from __future__ import annotations
 
+import re
 import zlib
 
 from cluster.core.errors import ApiError
@@ -17,6 +18,8 @@ _LEVEL = 1
 """The fastest: the router has other requests to serve."""
 
 _GZIP = 16 + zlib.MAX_WBITS
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?", re.ASCII)
 
 
 def expand(body: bytes, coding: str, limit_bytes: int) -> bytes:
@@ -48,11 +51,14 @@ def _broken() -> ApiError:
 
 def choose(accepted: str) -> str | None:
     """The coding to answer with, from an Accept-Encoding header: the one with the greatest weight, of those the one
-    named first, and gzip of those that only ``*`` stands for. None: as it is."""
+    named first, and gzip of those that only ``*`` stands for. None: as it is. Of what is no proper header, AWS's
+    reading is kept: a coding counts by the best of its entries, an entry by its first proper weight, and no weight
+    exceeds 1."""
     weights: dict[str, float] = {}
     for entry in accepted.split(","):
         name, _, parameters = entry.partition(";")
-        weights.setdefault(name.strip().lower(), _weight(parameters))
+        coding = name.strip().lower()
+        weights[coding] = max(weights.get(coding, 0.0), _weight(parameters))
     named = [name for name in weights if name in ("gzip", "deflate")]
     order = named + [name for name in ("gzip", "deflate") if name not in named and "*" in weights]
     best = max(order, key=lambda name: weights.get(name, weights.get("*", 0.0)), default=None)
@@ -60,13 +66,11 @@ def choose(accepted: str) -> str | None:
 
 
 def _weight(parameters: str) -> float:
-    name, _, value = parameters.partition("=")
-    if name.strip().lower() != "q":
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q" and _NUMBER.fullmatch(value.strip()):
+            return min(max(float(value), 0.0), 1.0)
+    return 1.0
 
 
 def compress(body: bytes, coding: str) -> bytes:

@@ -58,10 +58,18 @@ def test_a_bomb_is_not_unfolded() -> None:
         ("*", "gzip"),
         ("*, deflate;q=0.5", "gzip"),
         ("*, deflate", "deflate"),
+        ("gzip;q=31,deflate;q=51", "gzip"),  # no weight exceeds 1
+        ("deflate;q=-0.5, gzip;q=0.2", "gzip"),
+        ("deflate;q=0.5, gzip;q=1;q=0.2", "gzip"),  # the first counts
+        ("gzip;level=1;q=0 ", None),
+        ("deflate;q=0.5, gzip;q=0.", "deflate"),
+        ("deflate;q=0.5, gzip;q=0.x", "gzip"),  # as if there were none
+        ("deflate;q=0.5, gzip;q=nan", "gzip"),
+        ("gzip;q=0, gzip;q=1, gzip;q=0", "gzip"),
         ("*, identity", "gzip"),
         ("*, gzip;q=0.5", "deflate"),
         ("gzip ;q=0", None),
-        ("gzip;q=x", None),
+        ("gzip;q=x", "gzip"),
     ],
 )
 def test_the_coding_of_an_answer(accepted: str, coding: str | None) -> None:

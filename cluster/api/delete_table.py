@@ -10,6 +10,11 @@ from cluster.wire.json import encode
 
 FIELDS = Table(TABLE_NAME)
 
+_LEFT_OUT = frozenset(
+    ("AttributeDefinitions", "KeySchema", "CreationDateTime", "LocalSecondaryIndexes", "GlobalSecondaryIndexes")
+)
+"""AWS leaves the schema out of this answer, that of the indexes with it."""
+
 
 def check_request(body: dict[str, Any]) -> dict[str, Any]:
     """``{"name"}``."""
@@ -19,12 +24,8 @@ def check_request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def respond(answer: dict[str, Any]) -> bytes:
-    """From ``{"description"}``, whose status is now DELETING. AWS leaves the schema out of this answer."""
-    description = {
-        name: value
-        for name, value in answer["description"].items()
-        if name not in ("AttributeDefinitions", "KeySchema", "CreationDateTime")
-    }
+    """From ``{"description"}``, whose status is now DELETING."""
+    description = {name: value for name, value in answer["description"].items() if name not in _LEFT_OUT}
     return encode({"TableDescription": {**description, "TableStatus": "DELETING"}})
 
 

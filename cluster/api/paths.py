@@ -7,19 +7,27 @@ from collections.abc import Sequence
 from cluster.api.tables import TableSchema
 from cluster.core.commands import Clause
 from cluster.core.errors import invalid
-from cluster.core.expressions.nodes import All, Arithmetic, Condition, Not, Operand, Path, Value
+from cluster.core.expressions.nodes import All, Arithmetic, Call, Condition, Not, Operand, Path, Value
 from cluster.core.expressions.nodes import Any as AnyOf
-from cluster.core.expressions.parser import parse_condition, parse_projection
+from cluster.core.expressions.parser import parse_condition, parse_projection, parse_update
 from cluster.core.expressions.scope import Parts, resolve
 from cluster.core.expressions.static import operands_of
 
 
-def check_paths(schema: TableSchema, *, condition: Clause | None = None, projection: Clause | None = None) -> None:
+def check_paths(
+    schema: TableSchema,
+    *,
+    condition: Clause | None = None,
+    projection: Clause | None = None,
+    update: Clause | None = None,
+) -> None:
     """:func:`check_nested` for a request on one item; texts without nested paths are not looked at."""
     if projection is not None and _nests(projection.text):
         check_nested(schema, paths_of_projection(projection))
     if condition is not None and _nests(condition.text):
         check_nested(schema, paths_of_condition(condition))
+    if update is not None and _nests(update.text):
+        check_nested(schema, paths_of_update(update))
 
 
 def _nests(text: str) -> bool:
@@ -50,6 +58,23 @@ def paths_of_projection(clause: Clause | None) -> list[Parts]:
 def heads_of_projection(clause: Clause | None) -> list[str]:
     """The attributes a projection is about."""
     return list(dict.fromkeys(str(parts[0]) for parts in paths_of_projection(clause)))
+
+
+def paths_of_update(clause: Clause) -> list[Parts]:
+    """The resolved paths an update changes and reads."""
+    found: list[Path] = []
+    for action in parse_update(clause.text).actions:
+        found.append(action.path)
+        waiting = [] if action.value is None else [action.value]
+        while waiting:
+            node = waiting.pop(0)
+            if isinstance(node, Path):
+                found.append(node)
+            elif isinstance(node, Arithmetic):
+                waiting += (node.left, node.right)
+            elif isinstance(node, Call):
+                waiting += node.arguments
+    return [resolve(path, clause.names) for path in found]
 
 
 def paths_of_condition(clause: Clause | None) -> list[Parts]:

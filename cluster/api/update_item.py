@@ -1,4 +1,5 @@
-"""UpdateItem: change attributes of an item in place; an item that does not exist is made from its key."""
+"""UpdateItem: change attributes of an item in place; one that does not exist is made from its key, unless the update
+only takes away."""
 
 from __future__ import annotations
 
@@ -80,6 +81,7 @@ def prepare(request: DataRequest, schema: TableSchema) -> Command:
         _refuse_key_update(
             schema.key, [str(resolve(action.path, update.names)[0]) for action in parse_update(update.text).actions]
         )
+        check_paths(schema, update=update)
     elif request.updates:
         _refuse_key_update(schema.key, [one.name for one in request.updates])
     body = request.body

@@ -288,4 +288,17 @@ def test_a_key_of_several_attributes(dynamodb: Any, names: Iterator[str], refuse
         found("tenant = :t", t="t")
     shown = described(dynamodb, name)["GlobalSecondaryIndexes"][0]["KeySchema"]
     assert shown == schema
-    dynamodb.delete_table(TableName=name)
+    gone = dynamodb.delete_table(TableName=name)["TableDescription"]
+    assert gone["TableStatus"] == "DELETING"
+    assert not {"KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes"} & set(gone)
+
+
+def test_no_path_leads_into_an_index_key(dynamodb: Any, indexed: str, refused: Refusal) -> None:
+    for update in ("SET n.x = :v", "SET a = n[0]", "REMOVE n.x"):
+        with refused("ValidationException", r"map lookup '\.' are not allowed: IndexKey: n$"):
+            dynamodb.update_item(
+                TableName=indexed,
+                Key={"pk": {"S": "a"}, "sk": {"S": "x"}},
+                UpdateExpression=update,
+                **({"ExpressionAttributeValues": {":v": {"N": "1"}}} if ":v" in update else {}),
+            )

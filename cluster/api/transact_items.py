@@ -39,6 +39,12 @@ def refusal_of(error: ApiError) -> Refusal:
     return Refusal("ValidationError", error.message)
 
 
+def first_of(reasons: Sequence[Refusal]) -> list[Refusal]:
+    """AWS checks items against their tables one after another and tells the first that does not fit, no other."""
+    first = next(at for at, reason in enumerate(reasons) if reason.code)
+    return [reason if at == first else FINE for at, reason in enumerate(reasons)]
+
+
 def over_budget() -> Refusal:
     return Refusal("ProvisionedThroughputExceeded", throttled().message)
 

@@ -32,6 +32,7 @@ from cluster.api.transact_items import (
     Spent,
     cancelled,
     consumed,
+    first_of,
     over_budget,
     refusal_of,
     refusals,
@@ -147,7 +148,7 @@ async def plan(request: WriteRequest, services: Services) -> bytes:
     if sum(image_size(command.image) for _, command in steps if command.image is not None) > REQUEST_BYTES_MAX:
         raise invalid("Transaction request size cannot exceed 4 MB")
     if any(reason.code for reason in reasons):
-        raise cancelled(reasons)
+        raise cancelled(first_of(reasons))
     admitted = [services.take(table, writes=FACTOR) for table, _ in steps]
     if not all(admitted):
         raise cancelled([FINE if taken else over_budget() for taken in admitted])

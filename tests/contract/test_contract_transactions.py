@@ -127,6 +127,14 @@ def test_a_wrong_key_is_a_reason_and_an_empty_one_refuses_the_request(
     )
 
 
+def test_only_the_first_wrong_item_is_told(dynamodb: Any, table: str, keys: list[Key]) -> None:
+    wrong = put(table, {**keys[0], "pk": {"N": "1"}}, "x")
+    never = {**put(table, keys[1], "x")["Put"], "ConditionExpression": "attribute_exists(pk)"}
+    error = refused(lambda: write(dynamodb, put(table, keys[0], "x"), wrong, wrong, {"Put": never}))
+    codes = [reason["Code"] for reason in error.response["CancellationReasons"]]
+    assert codes == ["None", "ValidationError", "None", "None"]
+
+
 def test_requests_that_are_refused_as_a_whole(dynamodb: Any, table: str, keys: list[Key]) -> None:
     twice = refused(lambda: write(dynamodb, put(table, keys[0], "a"), delete(table, keys[0])))
     assert error_of(twice) == (

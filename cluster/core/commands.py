@@ -142,10 +142,12 @@ def _update(command: Command, current: bytes | None, item: Item | None, before: 
     touched: updates.Touched | None = None
     after = base
     if command.update is not None:
-        after, touched = updates.apply(command.update, base)
+        after, touched = updates.apply(command.update, base, exists=item is not None)
     elif command.attribute_updates:
         after = legacy.apply(command.attribute_updates, base)
         touched = [(update.name,) for update in command.attribute_updates]
+    if item is None and touched and after == base:
+        return Decision(False, None, Outcome())  # what only takes away makes no item of its key
     size = item_size(after)
     if size > ITEM_BYTES_MAX - _MEASURED_BYTES and (
         size > ITEM_BYTES_MAX

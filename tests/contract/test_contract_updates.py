@@ -25,6 +25,32 @@ def test_an_update_of_nothing_makes_an_item_of_its_key(dynamodb: Any, table: str
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"UpdateExpression": "REMOVE a, m.x"},
+        {"UpdateExpression": "DELETE s :s", "ExpressionAttributeValues": {":s": {"SS": ["x"]}}},
+        {"AttributeUpdates": {"a": {"Action": "DELETE"}, "s": {"Action": "DELETE", "Value": {"SS": ["x"]}}}},
+    ],
+)
+def test_an_update_that_only_takes_away_makes_no_item(
+    dynamodb: Any, table: str, key: dict[str, Any], change: dict[str, Any]
+) -> None:
+    answer = dynamodb.update_item(TableName=table, Key=key, ReturnValues="ALL_NEW", **change)
+    assert "Attributes" not in answer
+    assert "Item" not in dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
+
+
+def test_conditions_may_be_nested_deeply(dynamodb: Any, table: str, key: dict[str, Any]) -> None:
+    dynamodb.put_item(TableName=table, Item={**key, "a": {"N": "1"}, "b": {"N": "2"}})
+    dynamodb.update_item(
+        TableName=table,
+        Key=key,
+        UpdateExpression="SET z = a",
+        ConditionExpression="b < a " + "OR (b < a " * 148 + "OR (a < b" + ")" * 149,
+    )
+
+
+@pytest.mark.parametrize(
     ("returns", "expected"),
     [
         ("NONE", None),

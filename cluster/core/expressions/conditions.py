@@ -43,10 +43,12 @@ class _Evaluation:
     def test(self, node: Condition) -> bool:
         if isinstance(node, Compare):
             return values.compare(node.operator, self.operand(node.left), self.operand(node.right))
-        if isinstance(node, All):
-            return all(self.test(part) for part in node.conditions)
-        if isinstance(node, Any):
-            return any(self.test(part) for part in node.conditions)
+        if isinstance(node, (All, Any)):
+            decides = isinstance(node, Any)
+            for part in node.conditions:  # no generator: a tree is up to 300 deep
+                if self.test(part) is decides:
+                    return decides
+            return not decides
         if isinstance(node, Not):
             return not self.test(node.condition)
         if isinstance(node, Between):

@@ -1,8 +1,10 @@
 """Recursive descent over DynamoDB's expression grammars; a tree is cached by text.
 
 Precedence, loosest first: OR, AND, NOT, comparison. A parenthesis may open a condition or an operand; which of the
-two is known only at its end, so both are parsed by one rule and what came out is checked where it is used. AND and
-OR chains are flat, NOT chains fold, so depth comes from parentheses and function arguments alone, and that is bounded.
+two is known only at its end, so both are parsed by one rule and what came out is checked where it is used. Parentheses
+of conditions are kept on a list, not on Python's stack: there may be as many as the text has room for. AND and OR
+chains are flat and NOT chains fold, so that a tree is no deeper than it has operators. Only function arguments are
+parsed by recursion, and that is bounded.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from cluster.core.expressions.tokens import EOF, ExpressionError, syntax_error, 
 
 OPERATORS_MAX = 300
 IN_OPTIONS_MAX = 100
-NESTING_MAX = 48
+CALLS_DEEP_MAX = 48
+"""Function calls inside of each other, far more than can mean anything; in updates, parentheses too."""
 INDEX_DIGITS_MAX = 9
 PATH_LEVELS_MAX = 32
 """Parts of a document path, its attribute's name included [DG]."""
@@ -86,6 +89,8 @@ class _Parser:
 
     words: frozenset[str] = frozenset()
     """Keywords of the grammar, which are no attribute names in it."""
+    kind = ""
+    """What the service calls an expression of this grammar."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -98,6 +103,8 @@ class _Parser:
         self.reserved_word: str | None = None
         self.levels = 0
         """Of the first path that has too many."""
+        self.unknown: str | None = None
+        """The first function that this grammar does not have."""
 
     @property
     def token(self) -> str:
@@ -127,17 +134,25 @@ class _Parser:
     def count_operator(self) -> None:
         self.operators += 1
         if self.operators > OPERATORS_MAX:
-            raise ExpressionError(
-                f"The expression contains too many operators; the maximum number of operators is {OPERATORS_MAX}"
-            )
+            raise ExpressionError(f"The expression contains too many operators; operator count: {self.operators}")
 
     def enter(self) -> None:
         self.depth += 1
-        if self.depth > NESTING_MAX:
-            raise ExpressionError(f"The expression is nested too deeply; the maximum nesting is {NESTING_MAX} levels")
+        if self.depth > CALLS_DEEP_MAX:
+            raise self.unknown_function() or ExpressionError(
+                f"The expression is nested too deeply; the maximum nesting is {CALLS_DEEP_MAX} levels"
+            )
 
     def leave(self) -> None:
         self.depth -= 1
+
+    def unknown_function(self) -> ExpressionError | None:
+        """The complaint about the first function that this grammar does not have."""
+        if self.unknown is None:
+            return None
+        if self.unknown in CONDITION_FUNCTIONS or self.unknown in UPDATE_FUNCTIONS:
+            return ExpressionError(f"The function is not allowed in {self.kind} expression; function: {self.unknown}")
+        return ExpressionError(f"Invalid function name; function: {self.unknown}")
 
     def refuse_bad_names(self) -> None:
         if self.reserved_word is not None:
@@ -188,27 +203,45 @@ class _Parser:
 
     def is_call(self) -> bool:
         token = self.token
-        starts_name = (token[0].isalpha() and token[0].isascii()) or token[0] == "_"
+        starts_name = token[0].isalpha() and token[0].isascii()
         return starts_name and self.tokens[self.at + 1] == "(" and token.upper() not in self.words
+
+
+class _Level:
+    """What is known of the condition inside of one open parenthesis, or of the whole."""
+
+    __slots__ = ("ands", "left", "low", "nots", "opened", "operator", "ors")
+
+    def __init__(self, opened: int) -> None:
+        self.opened = opened
+        """The index of its parenthesis; -1: there is none."""
+        self.ors: list[Condition] = []
+        self.ands: list[Condition] = []
+        self.nots = 0
+        self.operator = ""
+        """Of the comparison that is under way; ``AND`` where it is the second half of a BETWEEN."""
+        self.left: Operand | Condition | None = None
+        self.low: Operand | None = None
 
 
 class _ConditionParser(_Parser):
     words = _CONDITION_WORDS
+    kind = "a condition"
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.redundant = False
-        self.unknown: str | None = None
         self.misused: str | None = None
         self.closed = (-1, -1)
 
     def condition_at_root(self) -> Condition:
-        root = self.condition(self.any_of())
+        root = self.condition(self.levels_from(_Level(-1)))
         self.expect(EOF)
         if self.redundant:
             raise ExpressionError("The expression has redundant parentheses;")
-        if self.unknown is not None:
-            raise ExpressionError(f"Invalid function name; function: {self.unknown}")
+        unknown = self.unknown_function()
+        if unknown is not None:
+            raise unknown
         if self.misused is not None:
             raise ExpressionError(
                 f"The function is not allowed to be used this way in an expression; function: {self.misused}"
@@ -235,86 +268,103 @@ class _ConditionParser(_Parser):
             raise self.wrong()
         return node
 
-    def any_of(self) -> Operand | Condition:
-        first = self.all_of()
-        if self.token.upper() != "OR":
-            return first
-        parts = [self.condition(first)]
-        while self.take_word("OR"):
-            self.count_operator()
-            parts.append(self.condition(self.all_of()))
-        return Any(tuple(parts))
+    def levels_from(self, first: _Level) -> Operand | Condition:
+        """Parse from here to the end of ``first``, with whatever parentheses open and close on the way."""
+        levels = [first]
+        while True:
+            level = levels[-1]
+            if not level.operator:
+                while self.take_word("NOT"):
+                    self.count_operator()
+                    level.nots += 1
+            if self.token == "(":
+                levels.append(_Level(self.at))
+                self.at += 1
+                continue
+            node = self.joined(level, self.simple())
+            while node is not None:
+                levels.pop()
+                if level.opened >= 0:
+                    node = self.close(level.opened, node)
+                if not levels:
+                    return node
+                level = levels[-1]
+                node = self.joined(level, node)
 
-    def all_of(self) -> Operand | Condition:
-        first = self.negation()
-        if self.token.upper() != "AND":
-            return first
-        parts = [self.condition(first)]
-        while self.take_word("AND"):
-            self.count_operator()
-            parts.append(self.condition(self.negation()))
-        return All(tuple(parts))
+    def joined(self, level: _Level, primary: Operand | Condition) -> Operand | Condition | None:
+        """The level with one more primary: what it has come to at its end, None where it goes on."""
+        node = self.compared(level, primary)
+        if node is None:
+            return None
+        if level.nots:
+            condition = self.condition(node)
+            node = Not(condition) if level.nots % 2 else condition
+            level.nots = 0
+        if level.ands or self.token.upper() == "AND":
+            level.ands.append(self.condition(node))
+            if self.take_word("AND"):
+                self.count_operator()
+                return None
+            node, level.ands = All(tuple(level.ands)), []
+        if level.ors or self.token.upper() == "OR":
+            level.ors.append(self.condition(node))
+            if self.take_word("OR"):
+                self.count_operator()
+                return None
+            node = Any(tuple(level.ors))
+        return node
 
-    def negation(self) -> Operand | Condition:
-        inverted = False
-        found = False
-        while self.take_word("NOT"):
-            self.count_operator()
-            inverted = not inverted
-            found = True
-        node = self.comparison()
-        if not found:
-            return node
-        condition = self.condition(node)
-        return Not(condition) if inverted else condition
-
-    def comparison(self) -> Operand | Condition:
-        left = self.primary()
-        token = self.token
-        if token in COMPARATORS:
-            self.at += 1
-            self.count_operator()
-            return Compare(token, self.operand(left), self.operand(self.primary()))
-        word = token.upper()
-        if word == "BETWEEN":
-            self.at += 1
-            self.count_operator()
-            low = self.operand(self.primary())
+    def compared(self, level: _Level, primary: Operand | Condition) -> Operand | Condition | None:
+        """The comparison that a primary completes, or the primary alone; None where it needs another one."""
+        operator, left = level.operator, level.left
+        if not operator:
+            return self.comparison_begun(level, primary)
+        assert left is not None
+        if operator == "BETWEEN":
+            level.low = self.operand(primary)
             if not self.take_word("AND"):
                 raise self.wrong()
-            return Between(self.operand(left), low, self.operand(self.primary()))
-        if word == "IN":
+            level.operator, level.left = "AND", self.operand(left)
+            return None
+        level.operator = ""
+        if operator == "AND":
+            assert level.low is not None
+            return Between(self.operand(left), level.low, self.operand(primary))
+        return Compare(operator, self.operand(left), self.operand(primary))
+
+    def comparison_begun(self, level: _Level, left: Operand | Condition) -> Operand | Condition | None:
+        token = self.token
+        word = token.upper()
+        if token in COMPARATORS or word == "BETWEEN":
             self.at += 1
             self.count_operator()
-            self.expect("(")
-            options = self.arguments()
-            if len(options) > IN_OPTIONS_MAX:
-                raise ExpressionError(
-                    "Incorrect number of operands for operator or function; operator or function: IN, "
-                    f"number of operands: {len(options)}"
-                )
-            return In(self.operand(left), options)
-        return left
+            level.operator, level.left = word, left if word == "BETWEEN" else self.operand(left)
+            return None
+        if word != "IN":
+            return left
+        self.at += 1
+        self.count_operator()
+        self.expect("(")
+        options = self.arguments()
+        if len(options) > IN_OPTIONS_MAX:
+            raise ExpressionError(
+                "Incorrect number of operands for operator or function; operator or function: IN, "
+                f"number of operands: {len(options)}"
+            )
+        return In(self.operand(left), options)
 
-    def primary(self) -> Operand | Condition:
-        if self.token == "(":
-            return self.parenthesised()
+    def simple(self) -> Operand:
+        """A primary without parentheses around it."""
         if self.token[0] == ":":
             return self.value()
-        if self.is_call():
-            return self.call()
-        return self.path()
+        return self.call() if self.is_call() else self.path()
 
-    def parenthesised(self) -> Operand | Condition:
-        opened = self.at
-        self.at += 1
-        self.enter()
-        node = self.any_of()
+    def close(self, opened: int, node: Operand | Condition) -> Operand | Condition:
+        """The end of a parenthesis."""
         if self.closed == (opened + 1, self.at - 1):
             self.redundant = True
         self.closed = (opened, self.at)
         self.expect(")")
-        self.leave()
         if isinstance(node, Path) and self.token in (".", "["):
             return self.path_after(list(node.parts))
         return node
@@ -329,35 +379,40 @@ class _ConditionParser(_Parser):
 
     def arguments(self) -> tuple[Operand, ...]:
         self.enter()
-        found = [self.operand(self.primary())]
+        found = [self.argument()]
         while self.take(","):
-            found.append(self.operand(self.primary()))
+            found.append(self.argument())
         self.expect(")")
         self.leave()
         return tuple(found)
 
+    def argument(self) -> Operand:
+        if self.token != "(":
+            return self.operand(self.simple())
+        self.at += 1
+        return self.operand(self.levels_from(_Level(self.at - 1)))
+
 
 class _UpdateParser(_Parser):
     words = _SECTIONS
+    kind = "an update"
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.unknown: str | None = None
         self.repeated: str | None = None
+        self.misused: str | None = None
 
     def refuse_bad_names(self) -> None:
         super().refuse_bad_names()
-        if self.unknown is not None:
-            raise ExpressionError(f"Invalid function name; function: {self.unknown}")
+        unknown = self.unknown_function()
+        if unknown is not None:
+            raise unknown
         if self.repeated is not None:
             raise ExpressionError(f'The "{self.repeated}" section can only be used once in an update expression;')
-
-    def name_part(self) -> str:
-        # Unlike conditions, updates take names that begin with an underscore.
-        if self.token[0] == "_":
-            self.at += 1
-            return self.tokens[self.at - 1]
-        return super().name_part()
+        if self.misused is not None:
+            raise ExpressionError(
+                f"The function is not allowed to be used this way in an expression; function: {self.misused}"
+            )
 
     def sections(self) -> list[Action]:
         actions: list[Action] = []
@@ -420,4 +475,8 @@ class _UpdateParser(_Parser):
             arguments.append(self.operand())
         self.expect(")")
         self.leave()
+        for argument in arguments:
+            # A function's value may be another's argument only where it stands for what may be missing.
+            if isinstance(argument, Call) and argument.name != "if_not_exists" and self.misused is None:
+                self.misused = argument.name
         return Call(name, tuple(arguments))

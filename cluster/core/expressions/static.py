@@ -81,13 +81,15 @@ def check_update(parsed: Parsed, names: Names, values: Values) -> None:
 
 def _simple_conditions(root: Condition) -> Iterator[Compare | Between | In | Call]:
     """The leaves of a condition, left to right."""
-    if isinstance(root, (All, Any)):
-        for part in root.conditions:
-            yield from _simple_conditions(part)
-    elif isinstance(root, Not):
-        yield from _simple_conditions(root.condition)
-    else:
-        yield root
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (All, Any)):
+            waiting += reversed(node.conditions)
+        elif isinstance(node, Not):
+            waiting.append(node.condition)
+        else:
+            yield node
 
 
 def _check_simple(node: Compare | Between | In | Call, names: Names, values: Values) -> None:

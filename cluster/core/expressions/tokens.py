@@ -9,7 +9,7 @@ from cluster.core.errors import ApiError
 EXPRESSION_BYTES_MAX = 4096
 EOF = "<EOF>"
 
-_TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[#:][A-Za-z0-9_]+|[0-9]+|<>|<=|>=|[=<>()\[\],.+\-]")
+_TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_]*|[#:][A-Za-z0-9_]+|[0-9]+|<>|<=|>=|[=<>()\[\],.+\-]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 

@@ -30,10 +30,11 @@ Touched = list[Parts]
 """The resolved paths an update names."""
 
 
-def apply(clause: ClauseLike, item: Item) -> tuple[Item, Touched]:
+def apply(clause: ClauseLike, item: Item, *, exists: bool = True) -> tuple[Item, Touched]:
     """The item after the update (the one given is left alone) and the paths it touched. Raises
-    ``ValidationException``."""
-    return _Update(clause, item).run()
+    ``ValidationException``. Where the item does not exist yet, ``item`` is its key, and there is nothing to remove:
+    a path that leads nowhere is then no mistake in REMOVE."""
+    return _Update(clause, item, exists).run()
 
 
 def written_size(clause: ClauseLike, after: Item) -> int:
@@ -54,11 +55,12 @@ def written_size(clause: ClauseLike, after: Item) -> int:
 class _Update:
     """One update of one item."""
 
-    def __init__(self, clause: ClauseLike, item: Item) -> None:
+    def __init__(self, clause: ClauseLike, item: Item, exists: bool) -> None:
         self.actions = parse_update(clause.text).actions
         self.names = clause.names
         self.values: dict[str, Any] = clause.values or {}
         self.before = item
+        self.exists = exists
         self.after = dict(item)
         self.cloned: list[str] = []
         self.removals: list[tuple[list[Value], int]] = []
@@ -79,6 +81,8 @@ class _Update:
         return self.after, touched
 
     def act(self, action: Action, parts: Parts, value: Value | None) -> None:
+        if action.section == "REMOVE" and not self.exists:
+            return
         holder = self.holder(parts)
         if action.section == "SET":
             assert value is not None

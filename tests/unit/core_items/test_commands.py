@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from cluster.core.commands import Clause, Command, Decision, Outcome, evaluate
+from cluster.core.expressions.legacy import AttributeUpdate
 from cluster.core.items import ITEM_BYTES_MAX, Codec, image_body, image_size, item_size, pack_image
 from cluster.wire.json import CODEC, encode
 
@@ -95,6 +96,35 @@ def test_a_condition_that_holds() -> None:
 def update(text: str | None, values: dict[str, Any] | None = None, returns: str = "NONE") -> Command:
     clause = None if text is None else Clause(text, None, values)
     return Command("update", "t", KEY, key_image=encode({"pk": {"S": "k"}}), update=clause, returns=returns)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("REMOVE n", None),
+        ("REMOVE n, m.x, l[0]", None),
+        ("DELETE s :v", {":v": {"SS": ["x"]}}),
+        ("REMOVE n DELETE s :v", {":v": {"SS": ["x"]}}),
+    ],
+)
+@pytest.mark.parametrize("returns", ["NONE", "ALL_NEW", "UPDATED_NEW", "ALL_OLD"])
+def test_an_update_that_only_takes_away_makes_no_item(text: str, values: dict[str, Any] | None, returns: str) -> None:
+    assert evaluate(update(text, values, returns), None, CODEC) == Decision(False, None, Outcome())
+
+
+def test_an_attribute_update_that_only_takes_away_makes_no_item() -> None:
+    gone = (AttributeUpdate("n", "DELETE"), AttributeUpdate("s", "DELETE", {"SS": ["x"]}))
+    command = update(None)._replace(attribute_updates=gone)
+    assert evaluate(command, None, CODEC) == Decision(False, None, Outcome())
+    made = evaluate(command._replace(attribute_updates=(*gone, AttributeUpdate("a", "PUT", {"S": "x"}))), None, CODEC)
+    assert made.write
+
+
+def test_a_path_that_leads_nowhere_is_a_mistake_in_what_exists_or_is_made() -> None:
+    assert evaluate(update("REMOVE m.x"), CURRENT, CODEC).outcome.error == "ValidationException"
+    assert evaluate(update("SET m.x = n"), None, CODEC).outcome.error == "ValidationException"
+    made = evaluate(update("REMOVE m.x SET a = :v", {":v": {"S": "x"}}, "ALL_NEW"), None, CODEC)
+    assert returned(made)["a"] == {"S": "x"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cluster.api.clauses import read_clauses
 from cluster.core.errors import ApiError
+from cluster.core.expressions import conditions
 
 VALUES: dict[str, Any] = {
     ":n": {"N": "1"},
@@ -44,10 +45,15 @@ CONDITIONS = [
     ("\u00e9 = :n", 'Syntax error; token: "\u00e9", near: "\u00e9 ="'),
     ("# = :n", 'Syntax error; token: "#", near: "# ="'),
     ("a = :", 'Syntax error; token: ":", near: "= :"'),
-    ("_a = :n", 'Syntax error; token: "_a", near: "_a ="'),
+    ("_a = :n", 'Syntax error; token: "_", near: "_a"'),
+    ("a.b = :n AND _f(a)", 'Syntax error; token: "_", near: "AND _f"'),
     ("((a = :n))", "The expression has redundant parentheses;"),
     ("((a)) = :n", "The expression has redundant parentheses;"),
     ("nope(a)", "Invalid function name; function: nope"),
+    ("a < " + "nope(" * 600 + "b" + ")" * 600, "Invalid function name; function: nope"),
+    ("if_not_exists(a, b) = :n", "The function is not allowed in a condition expression; function: if_not_exists"),
+    ("(" * 2000 + "a = :n" + ")" * 2000, "The expression has redundant parentheses;"),
+    ("(" * 4096, 'Syntax error; token: "<EOF>", near: "("'),
     ("size(a)", "The function is not allowed to be used this way in an expression; function: size"),
     (
         "attribute_exists(a) = :n",
@@ -98,7 +104,7 @@ CONDITIONS = [
     ("a = :n " + " " * 4100, "Expression size has exceeded the maximum allowed size; expression size: 4107"),
     (
         " OR ".join(["a = :n"] * 200),
-        "The expression contains too many operators; the maximum number of operators is 300",
+        "The expression contains too many operators; operator count: 301",
     ),
 ]
 
@@ -116,6 +122,14 @@ UPDATES = [
     ("SET a = :n SET b = :m", 'The "SET" section can only be used once in an update expression;'),
     ("SET status = :n", "Attribute name is a reserved keyword; reserved keyword: status"),
     ("SET a = nope(:n)", "Invalid function name; function: nope"),
+    ("SET _a = :n", 'Syntax error; token: "_", near: "SET _a"'),
+    ("SET a._a = :n", 'Syntax error; token: "_", near: "._a"'),
+    ("SET a = _f(b)", 'Syntax error; token: "_", near: "= _f"'),
+    ("SET a = size(b)", "The function is not allowed in an update expression; function: size"),
+    (
+        "SET a = list_append(list_append(a, b), c)",
+        "The function is not allowed to be used this way in an expression; function: list_append",
+    ),
     ("SET #x = :n", "An expression attribute name used in the document path is not defined; attribute name: #x"),
     ("SET a = :zz", "An expression attribute value used in expression is not defined; attribute value: :zz"),
     (
@@ -258,6 +272,24 @@ def test_each_clause_carries_only_what_it_uses() -> None:
     )
     assert clauses.update == ("SET #a = :n", {"#a": "a"}, {":n": {"N": "1"}})
     assert clauses.condition == ("#b = :s", {"#b": "b"}, {":s": {"S": "x"}})
+
+
+DEEPLY_TRUE = [
+    ("a = :n OR (" * 149, "b = :n", ")" * 149),  # 299 operators
+    ("NOT (" * 298, "b = :n", ")" * 298),
+    ("a <> :n AND (" + "a = :n OR (a <> :n AND (" * 60, "b = :n", "))" * 60 + ")"),
+    ("attribute_not_exists(b) OR (" * 100, "b = :n", ")" * 100),
+]
+
+
+@pytest.mark.parametrize("parts", DEEPLY_TRUE, ids=["or", "not", "alternating", "functions"])
+def test_parentheses_may_be_as_deep_as_there_are_operators(parts: tuple[str, str, str]) -> None:
+    text = "".join(parts)
+    assert len(text) <= 4096
+    clause = read_clauses({"ConditionExpression": text, "ExpressionAttributeValues": used(text)}, condition=True)
+    assert clause.condition is not None
+    assert conditions.holds(clause.condition, {"b": VALUES[":n"]})
+    assert not conditions.holds(clause.condition, {"b": {"N": "77"}})
 
 
 @pytest.mark.parametrize("opening", ["(", "NOT (", "size(", "a = ("])

@@ -1,8 +1,4 @@
-"""BatchWriteItem: up to 25 puts and deletes, into any tables, each carried out by itself.
-
-What nobody can say of one of them (it may have happened) is said of the whole batch: only what certainly did not happen
-is handed back as unprocessed.
-"""
+"""BatchWriteItem: up to 25 puts and deletes, into any tables, each carried out by itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What BatchGetItem and BatchWriteItem have in common: requests by table, and what could not be done now.
 
-A batch is many requests that know nothing of each other. What was throttled, or could not be reached and so was not
-done, is handed back for the caller to send again; a batch of which nothing could be done fails as one of them would.
+A batch is many requests that know nothing of each other. What was throttled, could not be reached, or was never heard
+of again is handed back for the caller to send again: *unprocessed* is what is not known to be done. A batch of which
+nothing is known to be done fails as one of its requests would.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ from cluster.core.errors import ApiError, invalid
 
 _NAME = re.compile(f"{TABLE_NAME_PATTERN[:-1]}{{1,255}}")
 
-UNDONE = ("ServiceUnavailableException", "ProvisionedThroughputExceededException", "TransactionConflictException")
-"""Failures after which nothing was done: the request may simply be sent again."""
+UNKNOWN = "InternalServerError"
+"""A write after this may have been done, or may yet be."""
+
+UNDONE = (
+    "ServiceUnavailableException",
+    "ProvisionedThroughputExceededException",
+    "TransactionConflictException",
+    UNKNOWN,
+)
+"""Failures after which the request may be sent again, by itself: puts and deletes of a batch have no conditions."""
 
 
 def check_tables(body: Mapping[str, Any], operation: str) -> None:
@@ -48,10 +57,10 @@ def shown(requests: Mapping[str, Sequence[Any] | Any]) -> str:
 
 
 def settle(results: Sequence[Outcome | ApiError | None]) -> list[Outcome | None]:
-    """Outcomes by request, None for what was not done; ``results`` has None for what was throttled here.
+    """Outcomes by request, None for what is not known to be done; ``results`` has None for what was throttled here.
 
-    Raises what nobody can make good: a refusal of the request, a write whose fate is unknown; and, where nothing at all
-    was done, the first failure.
+    Raises a refusal of the request, which nobody can make good, and, where nothing at all is known to be done, the
+    first failure: one that leaves open what happened before any that does not.
     """
     settled: list[Outcome | None] = []
     failure: ApiError | None = None
@@ -61,7 +70,8 @@ def settle(results: Sequence[Outcome | ApiError | None]) -> list[Outcome | None]
             error = ApiError(result.error, result.message)
         if error is not None and error.kind not in UNDONE:
             raise error
-        failure = failure or error
+        if failure is None or (error is not None and error.kind == UNKNOWN and failure.kind != UNKNOWN):
+            failure = error
         settled.append(result if isinstance(result, Outcome) and result.error is None else None)
     if failure is not None and all(one is None for one in settled):
         raise failure

@@ -207,13 +207,14 @@ def test_what_was_not_done_is_handed_back(world: World) -> None:
         write(world, {"hashed": requests[:1]})
 
 
-def test_a_write_that_may_have_happened_fails_the_batch() -> None:
+def test_what_is_not_known_to_be_done_is_handed_back_and_fails_a_batch_of_nothing_else() -> None:
     done, unknown = Outcome(), ApiError("InternalServerError", "who knows")
     away = ApiError("ServiceUnavailableException")
     conflict = Outcome(None, "TransactionConflictException", "")
-    assert settle([done, away, None, conflict]) == [done, None, None, None]
+    assert settle([done, away, None, conflict, unknown]) == [done, None, None, None, None]
     failing: list[tuple[list[Outcome | ApiError | None], str]] = [
-        ([done, unknown], "InternalServerError"),
+        ([unknown], "InternalServerError"),
+        ([away, None, unknown, conflict], "InternalServerError"),  # the batch may have happened: no 503
         ([away, None], "ServiceUnavailableException"),
         ([done, Outcome(None, "ValidationException", "no")], "ValidationException"),
     ]

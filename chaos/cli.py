@@ -127,11 +127,14 @@ def explain(error: BaseException) -> int:
     """Print ``error`` as the user should see it and return the exit code."""
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
-        usage = getattr(error, "ctx", None)
-        if usage is not None:
-            print(usage.get_usage(), file=sys.stderr)
         format_message = getattr(error, "format_message", None)
-        print_error(format_message() if callable(format_message) else str(error))
+        text = format_message() if callable(format_message) else str(error)
+        usage = getattr(error, "ctx", None)
+        # Without a text: a group that was called without a command, and its help was the answer.
+        if usage is not None and text:
+            print(usage.get_usage(), file=sys.stderr)
+        if text:
+            print_error(text)
         # A click error means wrong usage whatever code click gives it (a missing file is 1 there).
         return int(ExitCode.INPUT) if callable(format_message) else int(code)
     if os.environ.get("BLACKSTART_DEBUG"):

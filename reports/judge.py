@@ -184,13 +184,13 @@ def decide(
     doubts = [f"{check.name}: {check.why}" for check in checks if check.result == "unknown"]
     doubts += [f"{promise.name}: {promise.why}" for promise in expect if promise.result == "unknown"]
     idle = proved_nothing(plan, faults, load)
-    if ended == "error":
-        idle = [f"the platform failed: {reason}", *idle]
+    # Before all doubts: they are what follows from it.
+    trouble = [f"the platform failed: {reason}"] if ended == "error" else []
     stopped = [f"the run was {ended}: {reason or 'no reason was given'}"] if ended in ("aborted", "interrupted") else []
     if failed:
-        return "failed", failed + doubts + stopped
-    if doubts:
-        return "invalid", doubts + stopped + idle
+        return "failed", failed + trouble + doubts + stopped
+    if doubts or trouble:
+        return "invalid", trouble + doubts + stopped + idle
     if ended == "aborted" or ended == "interrupted":
         return ("aborted" if ended == "aborted" else "interrupted"), stopped
     return ("invalid", idle) if idle else ("passed", [])

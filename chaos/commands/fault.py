@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -135,22 +136,53 @@ def inject(
 def one_action_playbook(
     kind: str, select: list[str], mode: str, lasting: str, options: str, *, unsafe: bool
 ) -> Playbook:
-    """The same checks, and the same words, as for a playbook."""
+    """The same checks, and the same words, as for a playbook. Raises :class:`chaos.errors.InputError`."""
+    from chaos.errors import InputError, Problem
+    from chaos.faults import FAULTS
+    from chaos.faults.availability import KINDS
     from chaos.playbook import parse
 
+    if kind not in FAULTS:
+        what = "is a series, for playbooks" if kind in KINDS else "is none"
+        raise InputError(f"of the faults to inject by hand, '{kind}' {what}", hint=f"There are {', '.join(FAULTS)}.")
+    lasting = lasting if re.fullmatch(r"[0-9.]+", lasting) else json.dumps(lasting)
     text = "\n".join([
         "title: by hand",
         f"targets: {{who: {{select: {json.dumps(select)}, mode: {json.dumps(mode)}}}}}",
-        f"safety: {{lease: {json.dumps(lasting)}, max-duration: 7h, unsafe: {str(unsafe).lower()}}}",
+        f"safety: {{lease: {lasting}, max-duration: 7h, unsafe: {str(unsafe).lower()}}}",
         "method:",
         f"  - {{action: {json.dumps(kind)}, targets: who{duration(kind, lasting)}{extras(options)}}}",
     ])  # fmt: skip
-    return parse(text, "command line")
+    try:
+        return parse(text, "command line")
+    except Problem as problem:
+        raise InputError("\n".join(dict.fromkeys(map(in_flags, problem.problems)))) from None
+
+
+FLAGS = {
+    "targets.who.select": "--select",
+    "targets.who.mode": "--mode",
+    "safety.lease": "--for",
+    "method[0].for": "--for",
+    "method[0].with": "--with",
+}
+"""What stands in the playbook of :func:`one_action_playbook`, and the flag it comes from."""
+
+
+def in_flags(problem: str) -> str:
+    """A mistake in a playbook that nobody wrote, as one in the flags that it was made of."""
+    text = re.sub(r"^line \d+: ", "", problem)
+    for place, flag in FLAGS.items():
+        if text.startswith(place):
+            # ".cut: unknown field" is about the option of that name, "[0]: ..." about one of the flag's values.
+            rest = re.sub(r"^\[\d+\]", "", text.removeprefix(place))
+            return f"{flag} {rest[1:]}" if rest.startswith(".") else f"{flag}{rest}"
+    return f"--with: {text}"  # the only one that is YAML of the user's own
 
 
 def duration(kind: str, lasting: str) -> str:
     """How long it lasts, in the playbook's words; damage to disks is never undone."""
-    return "" if kind == "bit-rot" else f", for: {json.dumps(lasting)}"
+    return "" if kind == "bit-rot" else f", for: {lasting}"
 
 
 def extras(options: str) -> str:

@@ -18,6 +18,7 @@ from cluster.runtime.base import (
     Progress,
     Runtime,
     RuntimeFailed,
+    RuntimeUnusable,
 )
 from cluster.runtime.host import Host, HostError
 from cluster.runtime.state import Disk
@@ -40,6 +41,7 @@ __all__ = [
     "Progress",
     "Runtime",
     "RuntimeFailed",
+    "RuntimeUnusable",
     "attach",
     "choose",
     "list_clusters",
@@ -64,7 +66,8 @@ def runtime_of_kind(kind: str) -> Runtime:
 def choose(kind: str | None = None) -> Runtime:
     """The runtime asked for, or by default docker where an engine answers, else local.
 
-    Raises :class:`RuntimeFailed` that says what is missing where it cannot be used.
+    Raises :class:`RuntimeFailed` that says what is missing where it cannot be used (:class:`RuntimeUnusable` for one
+    that was asked for).
     """
     reasons = []
     for candidate in KINDS if kind is None else (kind,):
@@ -72,8 +75,10 @@ def choose(kind: str | None = None) -> Runtime:
         missing = runtime.missing()
         if missing is None:
             return runtime
+        if kind is not None:
+            raise RuntimeUnusable(f"the runtime {kind} cannot be used here: {missing}")
         reasons.append(f"{candidate}: {missing}")
-    raise RuntimeFailed("\n".join(["no runtime can be used here" if kind is None else "cannot run here", *reasons]))
+    raise RuntimeFailed("\n".join(["no runtime can be used here", *reasons]))
 
 
 def usable() -> list[Runtime]:
@@ -97,7 +102,8 @@ def attach(cluster_id: str) -> Cluster:
     record = state.load(cluster_id) if state.is_id(cluster_id) else None
     if record is None:
         known = ", ".join(state.known_ids()) or "none"
-        raise NoSuchCluster(f"there is no cluster {cluster_id} here (known: {known})")
+        where = f"under {state.clusters()}; known there: {known}"
+        raise NoSuchCluster(f"there is no record of a cluster {cluster_id} {where}")
     return choose(record.kind).attach(cluster_id)
 
 

@@ -52,6 +52,12 @@ class RuntimeFailed(Exception):
     exit_code = 4
 
 
+class RuntimeUnusable(RuntimeFailed):
+    """The runtime that was asked for by name cannot be used on this machine, or by this user."""
+
+    exit_code = 2
+
+
 class NoSuchCluster(RuntimeFailed):
     """There is no cluster of that id on this machine."""
 

@@ -37,16 +37,17 @@ from cluster.runtime.base import (
     node_program,
 )
 from cluster.runtime.disks import make_disks
-from cluster.runtime.engine import LABEL, at_once
+from cluster.runtime.engine import LABEL, OWNER, at_once
 from cluster.runtime.host import HostError, is_root
 from cluster.runtime.image import Images
-from cluster.runtime.state import ClusterState
+from cluster.runtime.state import ClusterState, Disk
 from cluster.topology import Topology
 
 DATA = "/data"
 EVENTS = "/var/log/blackstart"
 CONFIG = "/etc/blackstart/node.json"
 PLANTS = "/plants"
+SCRATCH = "16m"
 TO_FILE = 'log=$1; shift; exec "$@" >> "$log" 2>&1'
 """A shell line that becomes the program after the file for its output."""
 
@@ -57,6 +58,11 @@ STOPPED_TIMEOUT_S = 20.0
 def user() -> str:
     """Nodes and clients run as whoever started them, so that what they write on the host is theirs."""
     return f"{os.getuid()}:{os.getgid()}"
+
+
+def scratch(disk: Disk | None) -> dict[str, str]:
+    """What a node without a disk has for one: memory that is its user's, and gone with its power."""
+    return {} if disk is not None else {DATA: f"size={SCRATCH},mode=0700,uid={os.getuid()},gid={os.getgid()}"}
 
 
 def container_of(cluster_id: str, name: str) -> str:
@@ -182,7 +188,7 @@ class DockerCluster(Cluster):
         """Make the node's volume and container, stopped."""
         node, record = self.nodes[name], self.state
         image = record.images["archive" if node.role in ARCHIVE_ROLES else "node"]
-        labels = {LABEL: self.id, "blackstart.az": node.az, "blackstart.rack": node.rack, "blackstart.role": node.role}
+        labels = {"blackstart.az": node.az, "blackstart.rack": node.rack, "blackstart.role": node.role}
         binds = {
             str(record.config_of(name)): {"bind": CONFIG, "mode": "ro"},
             str(record.events): {"bind": EVENTS, "mode": "rw"},
@@ -193,8 +199,9 @@ class DockerCluster(Cluster):
         if node.disk is not None:
             volume = container_of(self.id, name)
             options = {"type": "ext4", "device": node.disk.device, "o": mount_options(node.role)}
-            self.api.create_volume(volume, driver="local", driver_opts=options, labels={LABEL: self.id})
-            binds[volume] = {"bind": DATA, "mode": "rw"}
+            self.api.create_volume(volume, driver="local", driver_opts=options, labels=engine.labels(self.id))
+            # nocopy: else the engine gives the volume the owner that the directory has in the image.
+            binds[volume] = {"bind": DATA, "mode": "rw,nocopy"}
         published = record.published_router(node.az)
         ports = {}
         if published is not None and published.name == name:
@@ -206,8 +213,8 @@ class DockerCluster(Cluster):
             program,
             f"{EVENTS}/{name}.err",
             node.address,
-            labels=labels | {f"blackstart.label.{k}": v for k, v in record.labels.items()},
-            host_config=self._host_config(binds=binds, port_bindings=ports),
+            labels=engine.labels(self.id) | labels | {f"blackstart.label.{k}": v for k, v in record.labels.items()},
+            host_config=self._host_config(binds=binds, port_bindings=ports, tmpfs=scratch(node.disk)),
             ports=list(ports),
         )
 
@@ -255,7 +262,8 @@ class DockerCluster(Cluster):
                 str(output),
                 address,
                 environment=dict(env or {}),
-                labels={LABEL: self.id, "blackstart.az": az, "blackstart.role": "client", "blackstart.name": name},
+                labels=engine.labels(self.id)
+                | {"blackstart.az": az, "blackstart.role": "client", "blackstart.name": name},
                 # An init, because a process that is number 1 ignores the signals it has no handler for.
                 host_config=self._host_config(binds=binds, init=True),
             )
@@ -383,7 +391,7 @@ class DockerRuntime(Runtime):
                 driver="bridge",
                 ipam=docker.types.IPAMConfig(pool_configs=[pool]),
                 options={"com.docker.network.bridge.name": record.bridge},
-                labels={LABEL: record.id},
+                labels=engine.labels(record.id),
             )
         except docker.errors.APIError as error:
             if "overlap" in str(error.explanation).lower():
@@ -400,7 +408,7 @@ class DockerRuntime(Runtime):
         return helper.host_for(self.api, cluster_id, lambda: Images(self.api).ensure("helper"))
 
     def list_clusters(self) -> list[str]:
-        label = {"label": LABEL}
+        label = {"label": [LABEL, f"{OWNER}={os.getuid()}"]}
         found = {c["Labels"][LABEL] for c in self.api.containers(all=True, filters=label)}
         found |= {n["Labels"][LABEL] for n in self.api.networks(filters=label)}
         found |= {v["Labels"][LABEL] for v in self.api.volumes(filters=label)["Volumes"] or []}

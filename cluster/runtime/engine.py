@@ -14,6 +14,9 @@ from typing import Any
 from cluster.runtime.base import RuntimeFailed
 
 LABEL = "blackstart.cluster"
+OWNER = "blackstart.owner"
+"""Label with the id of the user whose cluster it is: an engine has many users, and ``down --all`` means one's own."""
+
 POOL = 40
 WORKERS = 8
 TIMEOUT_S = 180
@@ -27,6 +30,11 @@ def socket_path() -> str:
     if scheme != "unix":
         raise RuntimeFailed(f"DOCKER_HOST={url}: nodes need loop devices of this machine; only unix:// engines will do")
     return path
+
+
+def labels(cluster_id: str) -> dict[str, str]:
+    """What everything bears that belongs to a cluster."""
+    return {LABEL: cluster_id, OWNER: str(os.getuid())}
 
 
 def missing() -> str | None:
@@ -58,9 +66,9 @@ def connect() -> Any:
     why = missing()
     if why is not None:
         raise RuntimeFailed(why)
-    import docker
+    from cluster.runtime.dockerapi import Engine
 
-    return docker.APIClient(base_url=f"unix://{socket_path()}", version="auto", timeout=TIMEOUT_S, num_pools=POOL)
+    return Engine(base_url=f"unix://{socket_path()}", version="auto", timeout=TIMEOUT_S, num_pools=POOL)
 
 
 def at_once(function: Any, items: Any) -> list[Any]:

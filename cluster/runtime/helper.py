@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster.runtime import state
 from cluster.runtime.base import POLL_S, RuntimeFailed
-from cluster.runtime.engine import LABEL
+from cluster.runtime.engine import labels
 from cluster.runtime.host import SOCKET, DirectHost, Host, HostError, SocketHost, is_root
 
 START_TIMEOUT_S = 20.0
@@ -74,7 +74,7 @@ def start(api: Any, cluster_id: str, directory: Path, image: str) -> None:
         image,
         command=["python", "/opt/blackstart/hostops.py", "--listen", str(directory / SOCKET), "--owner", owner],
         name=name,
-        labels={LABEL: cluster_id, "blackstart.role": "helper"},
+        labels=labels(cluster_id) | {"blackstart.role": "helper"},
         host_config=settings,
     )
     api.start(made["Id"])

@@ -47,6 +47,13 @@ def test_wrong_usage(argv: list[str], code: int, text: str, capfd: pytest.Captur
     assert "Traceback" not in err
 
 
+def test_a_group_without_a_command_is_answered_with_its_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["cluster"]) == 2
+    out, err = capfd.readouterr()
+    assert "Commands" in out + err
+    assert "error:" not in err, "there is nothing to say besides"
+
+
 def test_a_bad_playbook_gives_code_2_and_its_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("title: x\nmethod: [{action: power-off, targets: nobody, for: 5s}]\nbogus: 1\n")

@@ -93,6 +93,17 @@ def test_faults_that_overlap_each_have_their_own_recovery() -> None:
     assert [grade(recovery) for recovery in (router, alone, never_back, unwatched)] == ["ok", "ok", "failed", "failed"]
 
 
+def test_what_made_the_platform_fail_comes_before_what_follows_from_it() -> None:
+    doubt = Expectation(name="alarm", expected="", measured="", result="unknown", why="no fault was injected")
+    planned = msgspec.structs.replace(CONFIRMED, effect="planned")
+    args = ([check("ok")], [doubt], [planned], LoadSummary(), "error", "no space left")
+    verdict, reasons = decide(PLAN, *args)
+    assert (verdict, reasons[0]) == ("invalid", "the platform failed: no space left")
+    verdict, reasons = decide(PLAN, [check("failed")], *args[1:])
+    assert (verdict, reasons[0]) == ("failed", "durability: because")
+    assert "the platform failed: no space left" in reasons
+
+
 def test_arrivals_never_sent_prove_nothing() -> None:
     load = msgspec.structs.replace(GOOD_LOAD, skipped=1001)
     assert decide(PLAN, [check("ok")], [], [CONFIRMED], load, "completed", "")[0] == "invalid"

@@ -26,6 +26,7 @@ class FakeEngine:
         self.removed = 0
         self.ran = 0
         self.read: list[str] = []
+        self.unread = 0
 
     def inspect_image(self, tag: str) -> dict[str, Any]:
         """Every version of the node image has layers of its own on top of the same ones."""
@@ -67,10 +68,17 @@ class FakeEngine:
                 info.size = len(body)
                 info.mode = 0o755
                 archive.addfile(info, io.BytesIO(body))
-        raw = data.getvalue()
-        return (raw[at : at + 700] for at in range(0, len(raw), 700)), {}
+        return self._stream(data.getvalue()), {}
+
+    def _stream(self, raw: bytes) -> Iterator[bytes]:
+        for at in range(0, len(raw), 700):
+            self.unread = len(raw) - at
+            yield raw[at : at + 700]
+        self.unread = 0
 
     def remove_container(self, container: str, force: bool) -> None:
+        if self.unread:
+            raise TimeoutError("the container is locked until its archive was read")
         self.removed += 1
 
     def images(self) -> list[dict[str, Any]]:
@@ -103,6 +111,32 @@ def test_a_copy_that_breaks_off_is_no_copy() -> None:
     assert engine.removed == 1
     engine.breaks = False
     assert native.binds(engine, "node:1")
+
+
+def test_debians_python_has_no_filters_for_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tarfile.TarFile.extract
+
+    def as_in_3_11_2(
+        self: tarfile.TarFile, member: Any, path: Any = "", set_attrs: bool = True, *, numeric_owner: bool = False
+    ) -> None:
+        real(self, member, path, set_attrs, numeric_owner=numeric_owner)
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", as_in_3_11_2)
+    assert len(native.binds(FakeEngine(), "node:1")) == 3
+
+
+def test_what_cannot_be_unpacked_does_not_wait_for_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first error is what is told, and the container is removed: what it streams is read to its end first."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", full)
+    engine = FakeEngine()
+    with pytest.raises(OSError, match="no space left"):
+        native.binds(engine, "node:1")
+    assert engine.removed == 1
+    assert list(native.root().iterdir()) == []
 
 
 def test_a_native_file_system_needs_none() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cluster.api.answers import consumed, read_units, throttled
-from cluster.api.batches import check_tables, settle, table_of
+from cluster.api.batches import check_some, settle, table_of
 from cluster.api.clauses import read_clauses
 from cluster.api.fields import EXPRESSION_NAMES, RETURN_CAPACITY, Field, Table
 from cluster.api.legacy import ATTRIBUTES_TO_GET, check_mixture, read_attributes_to_get
@@ -23,16 +23,16 @@ ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """Sum of the items' sizes in one answer [DG]; keys beyond it are handed back."""
 
 FIELDS = Table(
-    RETURN_CAPACITY,
     Field(
         "RequestItems",
         "map",
         required=True,
+        tables=True,
         element=Field(
             "request",
             "struct",
             members=(
-                Field("Keys", "list", required=True, length=(1, 1 << 30), element=Field("key", "item")),
+                Field("Keys", "list", required=True, element=Field("key", "item")),
                 ATTRIBUTES_TO_GET,
                 Field("ConsistentRead", "bool"),
                 Field("ProjectionExpression", "str"),
@@ -41,6 +41,7 @@ FIELDS = Table(
             shape="KeysAndAttributes",
         ),
     ),
+    RETURN_CAPACITY,
 )
 
 
@@ -64,15 +65,11 @@ class Batch(NamedTuple):
 def check_request(body: dict[str, Any]) -> Batch:
     """Everything that needs no table."""
     FIELDS.check(body)
-    check_tables(body, "BatchGetItem")
+    check_some(body)
     tables = []
     total = 0
     for name, entry in body["RequestItems"].items():
-        if len(entry["Keys"]) > KEYS_MAX:
-            raise invalid(
-                f"1 validation error detected: Value at 'RequestItems.{name}.member.Keys' failed to satisfy "
-                f"constraint: Member must have length less than or equal to {KEYS_MAX}"
-            )
+        _check_count(name, len(entry["Keys"]))
         check_mixture(entry, ("ProjectionExpression",), ("AttributesToGet",))
         keys = [normalise_item(key or {}) for key in entry["Keys"]]
         if len({encode(sorted(key.items())) for key in keys}) < len(keys):
@@ -84,6 +81,15 @@ def check_request(body: dict[str, Any]) -> Batch:
         tables.append(TableKeys(name, entry, keys, projection))
     _check_together(body["RequestItems"])
     return Batch(body, tables)
+
+
+def _check_count(name: str, keys: int) -> None:
+    limit = f"less than or equal to {KEYS_MAX}" if keys > KEYS_MAX else "greater than or equal to 1" if not keys else ""
+    if limit:
+        raise invalid(
+            f"1 validation error detected: Value at 'RequestItems.{name}.member.Keys' failed to satisfy constraint: "
+            f"Member must have length {limit}"
+        )
 
 
 def _check_together(requests: dict[str, Any]) -> None:

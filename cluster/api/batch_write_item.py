@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cluster.api.answers import add_collection, collection_of, consumed, throttled, units_of
-from cluster.api.batches import check_tables, settle, shown, table_of
-from cluster.api.fields import RETURN_CAPACITY, RETURN_METRICS, Field, Table
+from cluster.api.batches import check_some, settle, table_of
+from cluster.api.fields import RETURN_CAPACITY, RETURN_METRICS, TABLES_CONSTRAINT, Field, Table, is_table
 from cluster.api.operation import CompositeOperation, ServedTable, Services
 from cluster.api.tables import TableSchema
 from cluster.core.commands import Command, Outcome
-from cluster.core.errors import ApiError, invalid
+from cluster.core.errors import ApiError, in_older_words, invalid
 from cluster.core.indexes import check_index_keys
 from cluster.core.items import ITEM_BYTES_MAX, Item, item_size, normalise_item, pack_image
 from cluster.core.keys import check_item_key, check_lookup_key, encode_key
@@ -66,17 +67,41 @@ class Batch(NamedTuple):
 def check_request(body: dict[str, Any]) -> Batch:
     """Everything that needs no table."""
     FIELDS.check(body)
-    check_tables(body, "BatchWriteItem")
+    check_some(body)
     requests = body["RequestItems"]
+    if not all(map(is_table, requests)):
+        raise _refused(requests, TABLES_CONSTRAINT)
     if any(not 1 <= len(entries) <= WRITES_MAX for entries in requests.values()):
-        raise invalid(
-            f"1 validation error detected: Value '{shown(requests)}' at 'requestItems' failed to satisfy constraint: "
+        raise _refused(
+            requests,
             f"Map value must satisfy constraint: [Member must have length less than or equal to {WRITES_MAX}, Member "
-            "must have length greater than or equal to 1]"
+            "must have length greater than or equal to 1]",
         )
     if sum(map(len, requests.values())) > WRITES_MAX:
         raise invalid("Too many items requested for the BatchWriteItem call")
     return Batch(body, [_read(name, entry or {}) for name, entries in requests.items() for entry in entries])
+
+
+def _refused(requests: Mapping[str, Sequence[Any]], constraint: str) -> ApiError:
+    shown = ", ".join(f"{name}=[{', '.join(map(_shown, entries))}]" for name, entries in requests.items())
+    return invalid(
+        f"1 validation error detected: Value '{{{shown}}}' at 'requestItems' failed to satisfy constraint: {constraint}"
+    )
+
+
+def _shown(entry: Mapping[str, Any] | None) -> str:
+    """A request as the service prints it, without values."""
+    parts = []
+    for member, content in (("PutRequest", "Item"), ("DeleteRequest", "Key")):
+        given = (entry or {}).get(member)
+        if given is not None:
+            names = ", ".join(f"{name}=AttributeValue()" for name in given.get(content) or ())
+            parts.append(f"{_lower(member)}={member}({_lower(content)}={{{names}}})")
+    return f"WriteRequest({', '.join(parts)})"
+
+
+def _lower(name: str) -> str:
+    return name[0].lower() + name[1:]
 
 
 def _read(table: str, entry: dict[str, Any]) -> Write:
@@ -86,7 +111,10 @@ def _read(table: str, entry: dict[str, Any]) -> Write:
             "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported "
             "datatypes"
         )
-    content = normalise_item(put["Item"] if put is not None else entry["DeleteRequest"]["Key"])
+    try:
+        content = normalise_item(put["Item"] if put is not None else entry["DeleteRequest"]["Key"])
+    except ApiError as error:
+        raise in_older_words(error) from None
     size = item_size(content)
     if put is not None and size > ITEM_BYTES_MAX:
         raise invalid("Item size has exceeded the maximum allowed size")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cluster.core.commands import Clause
-from cluster.core.errors import ApiError, invalid
+from cluster.core.errors import ApiError, RefusedValue, in_older_words, invalid
 from cluster.core.expressions import static
 from cluster.core.expressions.nodes import Parsed
 from cluster.core.expressions.parser import parse_condition, parse_projection, parse_update
@@ -44,9 +44,11 @@ def read_clauses(
     projection: bool = False,
     filtered: bool = False,
     key_condition: bool = False,
+    older: bool = False,
 ) -> Clauses:
     """The expressions an operation allows, from its request, whose parameters go together
-    (:func:`cluster.api.legacy.check_mixture`). Raises ``ValidationException`` as AWS words it."""
+    (:func:`cluster.api.legacy.check_mixture`). Raises ``ValidationException`` as AWS words it; ``older``: as the older
+    of its two layers words refusals of values."""
     update_text = body.get("UpdateExpression") if update else None
     condition_text = body.get("ConditionExpression") if condition else None
     projection_text = body.get("ProjectionExpression") if projection else None
@@ -61,12 +63,12 @@ def read_clauses(
     ):
         return _NO_CLAUSES
     names = _read_names(body.get("ExpressionAttributeNames"))
-    values = _read_values(body.get("ExpressionAttributeValues"))
+    values = _read_values(body.get("ExpressionAttributeValues"), older)
     used: list[Parsed] = []
     made_of = (names, values, used)
     update_clause = _clause("Update", update_text, parse_update, _check_update, *made_of)
     condition_clause = _clause("Condition", condition_text, parse_condition, _check_condition, *made_of)
-    key_clause = _clause("KeyCondition", key_text, parse_condition, _check_condition, *made_of)
+    key_clause = _clause("KeyCondition", key_text, parse_condition, _check_key_condition, *made_of)
     filter_clause = _clause("Filter", filter_text, parse_condition, _check_condition, *made_of)
     projection_clause = _clause("Projection", projection_text, parse_projection, _check_projection, *made_of)
     _refuse_unused(used, names, values)
@@ -88,7 +90,7 @@ def _read_names(names: Any) -> Mapping[str, str]:
     return checked
 
 
-def _read_values(values: Any) -> Mapping[str, Any]:
+def _read_values(values: Any, older: bool) -> Mapping[str, Any]:
     if values is None:
         return _NOTHING
     if not values:
@@ -101,9 +103,10 @@ def _read_values(values: Any) -> Mapping[str, Any]:
         try:
             checked[key] = normalise_value(value)
         except ApiError as error:
-            if error.kind != "ValidationException":
+            if error.kind != "ValidationException" or (isinstance(error, RefusedValue) and not older):
                 raise
-            raise invalid(f"ExpressionAttributeValues contains invalid value: {error.message} for key {key}") from None
+            why = in_older_words(error).message
+            raise invalid(f"ExpressionAttributeValues contains invalid value: {why} for key {key}") from None
         size += value_size(checked[key])
     if size > VALUES_BYTES_MAX:
         raise invalid("ExpressionAttributeValues exceeds max size")
@@ -116,6 +119,10 @@ def _check_update(parsed: Parsed, names: Mapping[str, str], values: Mapping[str,
 
 def _check_condition(parsed: Parsed, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
     static.check_condition(parsed, names, values)
+
+
+def _check_key_condition(parsed: Parsed, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    static.check_condition(parsed, names, values, of_key=True)
 
 
 def _check_projection(parsed: Parsed, names: Mapping[str, str], values: Mapping[str, Any]) -> None:

@@ -25,8 +25,8 @@ FIELDS = Table(
     index_schemas.DEFINITIONS._replace(required=True),
     index_schemas.KEY_SCHEMA,
     *throughput.SHARED,
-    index_schemas.LOCALS,
     index_schemas.GLOBALS,
+    index_schemas.LOCALS,
     TAGS,
 )
 
@@ -34,7 +34,7 @@ FIELDS = Table(
 def check_request(body: dict[str, Any]) -> dict[str, Any]:
     """``{"name", "partitions", "tags", "protected", "description"}``; the description lacks what :func:`describe`
     adds."""
-    check_control_name(body, FIELDS)
+    check_control_name(body, FIELDS, measured=False)
     FIELDS.check(body)
     _check_billing(body)
     _check_schema(body)

@@ -19,6 +19,10 @@ from cluster.wire.json import encode
 VIOLATIONS_MAX = 10
 TABLE_ARN = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]*:[0-9]*:table/([a-zA-Z0-9_.-]{1,255})")
 TABLE_NAME_PATTERN = "[a-zA-Z0-9_.-]+"
+TABLES_CONSTRAINT = (
+    "Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have length "
+    f"greater than or equal to 3, Member must satisfy regular expression pattern: {TABLE_NAME_PATTERN}]"
+)
 
 
 class Field(NamedTuple):
@@ -39,6 +43,11 @@ class Field(NamedTuple):
     """What a struct holds."""
     alone: bool = False
     """A violation here is reported by itself, before later members are looked at."""
+    terse: bool = False
+    """A violation here, if it is the only one, is told by the member's name as it is in the request, without its
+    value."""
+    tables: bool = False
+    """A map's keys are names of tables, or their ARNs."""
     shape: str = ""
     """The service's name of a struct, which its messages print; of an integer, ``Long`` where it is no ``Integer``."""
 
@@ -118,6 +127,7 @@ def _has_constraints(field: Field) -> bool:
         or field.pattern
         or field.length
         or field.value
+        or field.tables
         or any(member.required or _has_constraints(member) for member in field.members)
         or (field.element is not None and _has_constraints(field.element))
     )
@@ -130,8 +140,18 @@ def _check_all(fields: Sequence[Field], body: Mapping[str, Any]) -> None:
         if violations and field.alone:
             break
     if violations:
+        if len(violations) == 1:
+            violations = [_tersely(violations[0], fields)]
         shown = violations[:VIOLATIONS_MAX]
         raise invalid(f"{len(shown)} validation error{'s' if len(shown) > 1 else ''} detected: {'; '.join(shown)}")
+
+
+def _tersely(violation: str, fields: Sequence[Field]) -> str:
+    for field in fields:
+        place = f" at '{_lower_first(field.name)}' "
+        if field.terse and place in violation:
+            return f"Value at '{field.name}' {violation.split(place, 1)[1]}"
+    return violation
 
 
 def _check_constraints(field: Field, value: Any, parent: str, violations: list[str]) -> None:
@@ -156,13 +176,26 @@ def _broken(field: Field, value: Any) -> list[str]:
     broken: list[str] = []
     if field.enum and value not in field.enum:
         broken.append(f"Member must satisfy enum value set: [{', '.join(field.enum)}]")
-    if field.pattern is not None and not _compiled(field.pattern).fullmatch(value):
+    # An empty name of a table is told for its length alone.
+    if field.pattern is not None and (value or field.name != "TableName") and not matches(field.pattern, value):
         broken.append(f"Member must satisfy regular expression pattern: {field.pattern}")
     if field.length is not None:
         broken += _out_of_range(field.length, "length", len(value))
     if field.value is not None:
         broken += _out_of_range(field.value, "value", value)
+    if field.tables and not all(map(is_table, value)):
+        broken.append(TABLES_CONSTRAINT)
     return broken
+
+
+def is_table(name: str) -> bool:
+    """Whether it can be what a batch calls a table: a name or an ARN."""
+    proper = 3 <= len(name) <= 255 and matches(TABLE_NAME_PATTERN, name)
+    return proper or TABLE_ARN.fullmatch(name) is not None
+
+
+def matches(pattern: str, text: str) -> bool:
+    return _compiled(pattern).fullmatch(text) is not None
 
 
 @lru_cache(maxsize=64)
@@ -205,9 +238,9 @@ def envelope(error: ApiError) -> ApiError:
     return invalid(f"1 validation error detected: {text}")
 
 
-def check_control_name(body: dict[str, Any], table: Table) -> None:
+def check_control_name(body: dict[str, Any], table: Table, *, measured: bool = True) -> None:
     """What operations on tables, unlike those on items, say of a table's name before all other rules. Leaves the name
-    of an ARN in its place."""
+    of an ARN in its place. ``measured``: its length, too, is told before them."""
     table.check_shapes(body)
     name = body.get("TableName")
     if name is None:
@@ -215,7 +248,7 @@ def check_control_name(body: dict[str, Any], table: Table) -> None:
     arn = TABLE_ARN.fullmatch(name)
     if arn is not None:
         name = body["TableName"] = arn[1]
-    if not 3 <= len(name) <= 255:
+    if measured and not 3 <= len(name) <= 255:
         raise invalid("TableName must be at least 3 characters long and at most 255 characters long")
 
 
@@ -229,6 +262,6 @@ EXPRESSION_VALUES = Field("ExpressionAttributeValues", "item")
 CONDITION = Field("ConditionExpression", "str")
 KEY = Field("Key", "item", required=True)
 INDEX_NAME = Field("IndexName", "str", pattern=TABLE_NAME_PATTERN, length=(3, 255))
-LIMIT = Field("Limit", "int", value=(1, 2**31 - 1))
+LIMIT = Field("Limit", "int", value=(1, 2**31 - 1), terse=True)
 SELECT = Field("Select", "str", enum=("SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES"))
 START_KEY = Field("ExclusiveStartKey", "item")

@@ -126,11 +126,10 @@ def check_mixture(body: Mapping[str, Any], expressions: Sequence[str], legacy: S
         raise invalid("ExpressionAttributeNames can only be specified when using expressions")
     with_values = [name for name in expressions if name != "ProjectionExpression"]
     if body.get("ExpressionAttributeValues") is not None and not any(name in used for name in with_values):
-        verb = "are" if len(with_values) > 1 else "is"
-        raise invalid(
-            "ExpressionAttributeValues can only be specified when using expressions: "
-            f"{' and '.join(with_values)} {verb} null"
-        )
+        refusal = "ExpressionAttributeValues can only be specified when using expressions"
+        if "FilterExpression" in with_values:  # reads name what is missing
+            refusal += f": {' and '.join(with_values)} {'are' if len(with_values) > 1 else 'is'} null"
+        raise invalid(refusal)
     if body.get("ConditionalOperator") is not None:
         _check_operator(body, legacy)
 

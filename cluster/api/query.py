@@ -16,7 +16,6 @@ from cluster.api.fields import (
     TABLE_NAME,
     Field,
     Table,
-    envelope,
 )
 from cluster.api.legacy import (
     ATTRIBUTES_TO_GET,
@@ -86,12 +85,10 @@ class Query(NamedTuple):
 
 def check_request(body: dict[str, Any]) -> Query:
     """Everything that needs no table."""
-    _check_fields(body)
+    _check_operator(body)
+    FIELDS.check(body)
     check_mixture(body, EXPRESSIONS, LEGACY)
-    try:
-        check_select(body)
-    except ApiError as error:
-        raise envelope(error) from None
+    check_select(body)
     expected = read_filter(body, "QueryFilter")
     attributes = read_attributes_to_get(body)
     start = read_start(body)
@@ -104,22 +101,17 @@ def check_request(body: dict[str, Any]) -> Query:
         comparisons = keyconditions.from_clause(clauses.key_condition)
     else:
         comparisons = read_conditions(body["KeyConditions"])
-    if not comparisons or (len(comparisons) > 2 and body.get("IndexName") is None):
+    if not comparisons or (len(comparisons) > 2 and clauses.key_condition is None and body.get("IndexName") is None):
         raise _wrong_length()
     return Query(Wanted(body, start, clauses, expected), {one.name: one for one in comparisons})
 
 
-def _check_fields(body: dict[str, Any]) -> None:
-    try:
-        FIELDS.check(body)
-    except ApiError as error:
-        if error.message.startswith("1 ") and " at 'limit' " in error.message:
-            # A limit that alone is wrong is told in other words than a scan's.
-            raise invalid(
-                "1 validation error detected: Value at 'Limit' failed to satisfy constraint: Member must have value "
-                "greater than or equal to 1"
-            ) from None
-        raise
+def _check_operator(body: dict[str, Any]) -> None:
+    """A ``ConditionalOperator`` that is none, in the words that a query has for it, and before all else."""
+    operator = body.get("ConditionalOperator")
+    if isinstance(operator, str) and operator not in ("AND", "OR"):
+        FIELDS.check_shapes(body)
+        raise invalid("Failed to satisfy constraint: Member must satisfy enum value set: [ALL, OR]")
 
 
 def _wrong_length() -> ApiError:
@@ -130,8 +122,14 @@ async def plan(query: Query, services: Services) -> bytes:
     """Read the collection, or the part of it that the conditions leave."""
     wanted = query.wanted
     source = await find_source(services, wanted.body)
-    if len(query.conditions) > max(2, len(source.hashes) + len(source.sorts)):
-        raise _wrong_length()
+    parts = len(source.hashes) + len(source.sorts)
+    if len(query.conditions) > max(2, parts):
+        if wanted.clauses.key_condition is None:
+            raise _wrong_length()
+        raise invalid(
+            f"The number of query conditions ({len(query.conditions)}) exceeds the number of key attributes defined in "
+            f"the schema ({parts})"
+        )
     _check_keys(query, source)
     _check_attributes(wanted, source)
     values = {name: one.arguments[0] for name, one in query.conditions.items()}

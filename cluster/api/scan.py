@@ -59,7 +59,7 @@ FIELDS = Table(
     CONDITIONAL_OPERATOR,
     ATTRIBUTES_TO_GET,
     LIMIT,
-    Field("Segment", "int", value=(0, SEGMENTS_MAX - 1)),
+    Field("Segment", "int", value=(0, SEGMENTS_MAX - 1), terse=True),
     START_KEY,
     Field("ConsistentRead", "bool"),
     Field("FilterExpression", "str"),
@@ -81,7 +81,7 @@ def check_request(body: dict[str, Any]) -> Wanted:
     expected = read_filter(body, "ScanFilter")
     start = read_start(body)
     _check_segments(body.get("Segment"), body.get("TotalSegments"))
-    clauses = read_clauses(body, projection=True, filtered=True)
+    clauses = read_clauses(body, projection=True, filtered=True, older=True)
     if attributes is not None:
         clauses = clauses._replace(projection=attributes)
     return Wanted(body, start, clauses, expected)
@@ -101,10 +101,7 @@ def _check_segments(segment: int | None, total: int | None) -> None:
             "present"
         )
     if segment >= total:
-        raise invalid(
-            "The Segment parameter is zero-based and must be less than parameter TotalSegments: "
-            f"Segment: {segment} is not less than TotalSegments: {total}"
-        )
+        raise invalid("The Segment parameter is zero-based and must be less than parameter TotalSegments")
 
 
 async def plan(wanted: Wanted, services: Services) -> bytes:
@@ -149,10 +146,8 @@ def segment_bounds(segment: int, total: int) -> tuple[bytes, bytes]:
 
 
 def _check_start(start: Item, source: Source) -> None:
-    if len(start) != len(source.names):
-        if source.index is not None:
-            raise invalid(INVALID_START)
-        raise invalid(f"{INVALID_START}: The provided key element does not match the schema")
+    if len(start) != len(source.names) or any(name not in start for name in source.schema.key.names):
+        raise invalid(INVALID_START)
     if source.index is not None:
         for at, attribute in enumerate((*source.hashes, *source.sorts)):
             check_start_part(start, attribute, hashed=at < len(source.hashes))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from cluster.api.answers import read_units, throttled
 from cluster.api.clauses import Clauses
+from cluster.api.fields import envelope
 from cluster.api.legacy import WRONG
 from cluster.api.operation import ServedTable, Services
 from cluster.api.paths import heads_of_projection, paths_of_condition
@@ -73,19 +74,22 @@ class Source:
 def check_select(body: Mapping[str, Any]) -> None:
     """Refuse a ``Select`` that goes together neither with a projection nor with its absence."""
     select = body.get("Select")
-    if select is None:
-        return
+    refusal = _select_refusal(body, select) if select is not None else ""
+    if refusal:
+        raise envelope(invalid(refusal))
+
+
+def _select_refusal(body: Mapping[str, Any], select: str) -> str:
     named = next((name for name in ("ProjectionExpression", "AttributesToGet") if body.get(name) is not None), None)
     if select == "SPECIFIC_ATTRIBUTES":
         if named is None:
-            raise invalid(
-                "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES"
-            )
+            return "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES"
     elif named is not None:
         what = "only the Count" if select == "COUNT" else select
-        raise invalid(f"Cannot specify the {named} when choosing to get {what}")
+        return f"Cannot specify the {named} when choosing to get {what}"
     elif select == "ALL_PROJECTED_ATTRIBUTES" and body.get("IndexName") is None:
-        raise invalid("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
+        return "ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"
+    return ""
 
 
 _BARE = ("The parameter cannot", "Attempting to", "Number ", f"{WRONG}An number", f"{WRONG}Input", "Input collection")

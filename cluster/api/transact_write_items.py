@@ -41,7 +41,7 @@ from cluster.api.transact_items import (
 )
 from cluster.core.commands import Command
 from cluster.core.errors import ApiError, invalid
-from cluster.core.items import image_size, normalise_item
+from cluster.core.items import check_top_names, image_size, normalise_item
 from cluster.core.transactions import ACTIONS_MAX, REQUEST_BYTES_MAX, Written
 from cluster.wire.json import encode
 
@@ -75,9 +75,9 @@ ACTIONS = Field(
 
 FIELDS = Table(
     ACTIONS,
+    Field("ClientRequestToken", "str", length=(1, 36)),
     RETURN_CAPACITY,
     RETURN_METRICS,
-    Field("ClientRequestToken", "str", length=(1, 36)),
 )
 
 KINDS = ("ConditionCheck", "Put", "Delete", "Update")
@@ -119,8 +119,10 @@ def _check_action(entry: Mapping[str, Any] | None) -> Action:
     assert entry is not None
     kind = given[0]
     action = entry[kind]
-    content = normalise_item(action["Item" if kind == "Put" else "Key"])
+    item = action["Item" if kind == "Put" else "Key"]
+    check_top_names(item)
     clauses = read_clauses(action, update=kind == "Update", condition=True)
+    content = normalise_item(item)
     return Action(kind, DataRequest(action["TableName"], content, clauses, action))
 
 

@@ -58,6 +58,14 @@ FIELDS = Table(
 )
 
 
+_FIRST = (RETURN_CAPACITY, CONDITIONAL_OPERATOR, TABLE_NAME._replace(alone=False), RETURN_VALUES, KEY)
+_KEYLESS = Table(
+    *_FIRST,
+    *(field for field in FIELDS.fields if field.name not in {first.name for first in _FIRST}),
+)
+"""The same for a request without a key: then nothing is told alone, and members come in another order."""
+
+
 def _check_content(body: dict[str, Any]) -> DataRequest:
     check_mixture(
         body, ("UpdateExpression", "ConditionExpression"), ("AttributeUpdates", "Expected", "ConditionalOperator")
@@ -68,7 +76,13 @@ def _check_content(body: dict[str, Any]) -> DataRequest:
     return DataRequest(body["TableName"], key, read_clauses(body, update=True, condition=True), body, expected, updates)
 
 
-check_request = checker(FIELDS, _check_content)
+def check_request(body: dict[str, Any]) -> DataRequest:
+    """Everything that needs no table."""
+    return (_check_keyless if body.get("Key") is None else _check_keyed)(body)
+
+
+_check_keyed = checker(FIELDS, _check_content)
+_check_keyless = checker(_KEYLESS, _check_content)
 
 
 def prepare(request: DataRequest, schema: TableSchema) -> Command:

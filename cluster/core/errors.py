@@ -25,6 +25,23 @@ class ApiError(Exception):
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
+class RefusedValue(ApiError):
+    """A value that the service refuses: it has two layers that look at values, and each has words of its own.
+
+    ``message`` is the newer layer's, which operations on one item and reads by key have; ``older`` that of
+    BatchWriteItem and Scan.
+    """
+
+    def __init__(self, message: str, older: str = "") -> None:
+        super().__init__("ValidationException", message)
+        self.older = older or message
+
+
+def in_older_words(error: ApiError) -> ApiError:
+    """The same refusal as the older layer says it."""
+    return invalid(error.older) if isinstance(error, RefusedValue) else error
+
+
 def invalid(message: str) -> ApiError:
     """A ``ValidationException``: the request can never succeed as it is."""
     return ApiError("ValidationException", message)

@@ -14,10 +14,11 @@ import struct
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from cluster.core import numbers
-from cluster.core.errors import ApiError, invalid
+from cluster.core.errors import ApiError, RefusedValue, invalid
 
 Item = dict[str, Any]
 """Attribute name to attribute value."""
@@ -28,11 +29,15 @@ Value = dict[str, Any]
 TYPES = ("S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS")
 ITEM_BYTES_MAX = 400 * 1024
 DEPTH_MAX = 32
+"""Levels of nesting; an item's own attributes are the first."""
 NAME_BYTES_MAX = 65_535
 IMAGE_VERSION = 1
 TOO_DEEP = (
     "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"
 )
+
+EMPTY_NAME = "Empty attribute name"
+_WRONG = "One or more parameter values were invalid: "
 
 _HEADER = struct.Struct(">BI")
 _HEADER_BYTES = _HEADER.size
@@ -126,7 +131,28 @@ def check_names(names: Iterable[str]) -> None:
 
 def normalise_item(item: Any) -> Item:
     """Check an item from a request and put its numbers into canonical form. Returns a new dict."""
-    return {name: normalise_value(value) for name, value in item.items()}
+    check_top_names(item)
+    try:
+        return {name: normalise_value(value) for name, value in item.items()}
+    except _EmptyName:
+        # A name within a document is told last of all: the other values may have worse to say.
+        for value in item.values():
+            with suppress(_EmptyName):
+                normalise_value(value)
+        raise
+
+
+def check_top_names(item: Mapping[str, Any]) -> None:
+    """Refuse an item with an attribute without a name; those within documents are :func:`normalise_item`'s."""
+    if "" in item:
+        raise invalid(EMPTY_NAME)
+
+
+class _EmptyName(ApiError):
+    """A map in a document with an empty name."""
+
+    def __init__(self) -> None:
+        super().__init__("ValidationException", EMPTY_NAME)
 
 
 def normalise_value(value: Any, depth: int = 1) -> Value:
@@ -184,7 +210,9 @@ def _boolean(content: Any, depth: int) -> Value:
 def _null(content: Any, depth: int) -> Value:
     if type(content) is not bool:
         raise _serialization(_cannot_convert(content, "Boolean"))
-    return {"NULL": True}  # false is taken for true, as the service does now
+    if not content:
+        raise invalid(f"{_WRONG}Null attribute value types must have the value of true")
+    return {"NULL": True}
 
 
 def _map(content: Any, depth: int) -> Value:
@@ -192,14 +220,24 @@ def _map(content: Any, depth: int) -> Value:
         raise _serialization(
             "Start of list found where not expected" if type(content) is list else "Expected map or null"
         )
-    _check_depth(depth)
+    if content:
+        _check_depth(depth + 1)
+        if "" in content:
+            _refuse_empty_name(content, depth)
     return {"M": {name: normalise_value(value, depth + 1) for name, value in content.items()}}
 
 
 def _list(content: Any, depth: int) -> Value:
     _check_is_list(content)
-    _check_depth(depth)
+    if content:
+        _check_depth(depth + 1)
     return {"L": [normalise_value(value, depth + 1) for value in content]}
+
+
+def _refuse_empty_name(content: Mapping[str, Any], depth: int) -> None:
+    for value in content.values():
+        normalise_value(value, depth + 1)
+    raise _EmptyName
 
 
 def _check_depth(depth: int) -> None:
@@ -217,24 +255,21 @@ def _check_is_list(content: Any) -> None:
 def _string_set(content: Any, depth: int) -> Value:
     texts = _set_members(content, "string")
     if len(set(texts)) != len(texts):
-        raise _duplicates(texts)
+        raise _duplicates(texts, sorted, ", ", "")
     return {"SS": texts}
 
 
 def _number_set(content: Any, depth: int) -> Value:
     texts = [numbers.normalise(text) for text in _set_members(content, "number")]
     if len(set(texts)) != len(texts):
-        raise invalid("Input collection contains duplicates")
+        raise RefusedValue(f"{_WRONG}Input collection contains duplicates.", "Input collection contains duplicates")
     return {"NS": texts}
 
 
 def _binary_set(content: Any, depth: int) -> Value:
     texts = [check_base64(text) for text in _set_members(content, "binary")]
     if len(set(texts)) != len(texts):
-        raise invalid(
-            f"One or more parameter values were invalid: Input collection [{', '.join(texts)}]of type BS contains "
-            "duplicates."
-        )
+        raise _duplicates(texts, lambda members: sorted(members, key=a2b_base64), ",", "of type BS")
     return {"BS": texts}
 
 
@@ -242,17 +277,20 @@ def _set_members(content: Any, what: str) -> list[str]:
     _check_is_list(content)
     if not content:
         reason = "Binary sets should not be empty" if what == "binary" else f"An {what} set  may not be empty"
-        raise invalid(f"One or more parameter values were invalid: {reason}")
+        raise invalid(f"{_WRONG}{reason}")
     for text in content:
         if type(text) is not str:
             raise _not_a_string(text)
     return list(content)
 
 
-def _duplicates(texts: list[str]) -> ApiError:
-    return invalid(
-        f"One or more parameter values were invalid: Input collection [{', '.join(texts)}] contains duplicates."
-    )
+def _duplicates(texts: list[str], order: Callable[[list[str]], list[str]], comma: str, what: str) -> ApiError:
+    """The newer layer lists members in the order of their bytes until the first that repeats one, the rest as sent."""
+    first_at = {text: at for at, text in reversed(list(enumerate(texts)))}
+    at = next(at for at, text in enumerate(texts) if first_at[text] < at)
+    shown = comma.join(f'"{text}"' for text in (*order(texts[:at]), *texts[at:]))
+    said = f"{_WRONG}Input collection [{{}}]{what} contains duplicates."
+    return RefusedValue(said.format(shown), said.format(", ".join(texts)))
 
 
 def check_base64(text: Any) -> str:

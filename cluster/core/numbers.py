@@ -10,16 +10,22 @@ from __future__ import annotations
 import re
 from decimal import Context, Decimal
 
-from cluster.core.errors import ApiError, invalid
+from cluster.core.errors import ApiError, RefusedValue
 
 DIGITS_MAX = 38
 EXPONENT_MAX = 125
 EXPONENT_MIN = -130
 OVERFLOW = "Number overflow. Attempting to store a number with magnitude larger than supported range"
+UNDERFLOW = "Number underflow. Attempting to store a number with magnitude smaller than supported range"
+TOO_MANY_DIGITS = "Attempting to store more than 38 significant digits in a Number"
+NO_NUMBER = "The parameter cannot be converted to a numeric value"
 
 _PLAIN_INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,37})\Z")
 _NUMBER = re.compile(r"([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?\Z")
-_EXPONENT_TEXT_MAX = 9
+_EXPONENT_TEXT_MAX = 19
+"""Digits of the greatest exponent that is read at all: it has 64 bits."""
+_WRAPS = 2**31 - 1
+"""The older layer's numbers are Java's ``BigDecimal``, whose exponents have 32 bits: the last of them wraps."""
 _EXACT = Context(prec=600, Emax=999999, Emin=-999999)
 """Wide enough that a sum or difference of two legal numbers is never rounded (they span 256 decimal places)."""
 
@@ -36,29 +42,35 @@ def _split(text: str) -> tuple[bool, str, int]:
     """``(negative, significant digits, exponent of the first digit)``; no digits for zero."""
     match = _NUMBER.match(text)
     if match is None:
-        if not text:
-            raise invalid("The parameter cannot be converted to a numeric value")
-        raise invalid(f"The parameter cannot be converted to a numeric value: {text}")
+        raise _no_number(text)
     sign, whole, fraction, only_fraction, exponent_text = match.groups()
     whole = whole or ""
     all_digits = whole + (fraction or only_fraction or "")
     digits = all_digits.lstrip("0")
     leading = len(all_digits) - len(digits)
     digits = digits.rstrip("0")
-    if not digits:
-        return False, "", 0
-    if exponent_text is not None and len(exponent_text) > _EXPONENT_TEXT_MAX + 1:
-        stripped = exponent_text.lstrip("+-0")
-        if len(stripped) > _EXPONENT_TEXT_MAX:
-            exponent_text = ("-" if exponent_text[0] == "-" else "") + "9" * _EXPONENT_TEXT_MAX
-    exponent = len(whole) - 1 - leading + int(exponent_text or 0)
+    written = 0 if exponent_text is None else _exponent(exponent_text, text)
+    exponent = written + (len(whole) - 1 - leading if digits else 0)
     if exponent > EXPONENT_MAX:
-        raise invalid(OVERFLOW)
+        raise RefusedValue(OVERFLOW, older=UNDERFLOW if written == _WRAPS else OVERFLOW)
     if exponent < EXPONENT_MIN:
-        raise invalid("Number underflow. Attempting to store a number with magnitude smaller than supported range")
+        raise RefusedValue(UNDERFLOW)
     if len(digits) > DIGITS_MAX:
-        raise invalid("Attempting to store more than 38 significant digits in a Number")
-    return sign == "-", digits, exponent
+        raise RefusedValue(TOO_MANY_DIGITS)
+    return (sign == "-", digits, exponent) if digits else (False, "", 0)
+
+
+def _exponent(written: str, text: str) -> int:
+    """The exponent that a number is written with, of 64 bits; zero is held to its range, too."""
+    digits = written.lstrip("+-").lstrip("0")
+    exponent = int(digits or 0) if len(digits) <= _EXPONENT_TEXT_MAX else 2**63
+    if exponent >= 2**63:
+        raise _no_number(text)
+    return -exponent if written[0] == "-" else exponent
+
+
+def _no_number(text: str) -> RefusedValue:
+    return RefusedValue(f"{NO_NUMBER}: {text}", older=f"{NO_NUMBER}: {text}" if text else NO_NUMBER)
 
 
 def _plain(negative: bool, digits: str, exponent: int) -> str:
@@ -82,12 +94,16 @@ def subtract(left: str, right: str) -> str:
 
 
 def _result(exact: Decimal) -> str:
+    if not exact:
+        return "0"  # whatever the exponent that a difference of small numbers leaves
     try:
         return normalise(str(exact))
     except ApiError as error:
-        if not error.message.startswith("Attempting"):
+        if error.message != TOO_MANY_DIGITS:
             raise
-        raise invalid(OVERFLOW) from None  # too many digits are told as too large a number, where they were computed
+        raise RefusedValue(
+            OVERFLOW
+        ) from None  # too many digits are told as too large a number, where they were computed
 
 
 def size(text: str) -> int:

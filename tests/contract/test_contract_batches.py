@@ -62,7 +62,10 @@ def test_writes_that_are_refused(dynamodb: Any, table: str, refused: Any) -> Non
     (key,) = fresh(1)
     put, delete = {"PutRequest": {"Item": key}}, {"DeleteRequest": {"Key": key}}
     for requests, message in (
-        ({}, "^The requestItems parameter is required for BatchWriteItem$"),
+        (
+            {},
+            "^1 validation error detected: Value at 'RequestItems' failed to satisfy constraint: Member must have",
+        ),
         ({table: [put, delete]}, "^Provided list of item keys contains duplicates$"),
         (
             {table: [{"PutRequest": {"Item": {"pk": {"N": "1"}}}}]},
@@ -83,7 +86,10 @@ def test_writes_that_are_refused(dynamodb: Any, table: str, refused: Any) -> Non
 def test_gets_that_are_refused(dynamodb: Any, table: str, refused: Any) -> None:
     (key,) = fresh(1)
     for requests, message in (
-        ({}, "^The requestItems parameter is required for BatchGetItem$"),
+        (
+            {},
+            "^1 validation error detected: Value at 'RequestItems' failed to satisfy constraint: Member must have",
+        ),
         ({table: {"Keys": [key, key]}}, "^Provided list of item keys contains duplicates$"),
         ({table: {"Keys": fresh(101)}}, "Member must have length less than or equal to 100$"),
         ({table: {"Keys": [{"pk": {"N": "1"}}]}}, "^The provided key element does not match the schema$"),

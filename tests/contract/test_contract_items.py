@@ -157,7 +157,7 @@ PREFIX = "One or more parameter values were invalid: "
         ({"pk": {"S": "x"}, "n": {"N": "1" * 39}}, "more than 38 significant digits"),
         ({"pk": {"S": "x"}, "n": {"N": "1e126"}}, "Number overflow"),
         ({"pk": {"S": "x"}, "s": {"SS": []}}, PREFIX + "An string set  may not be empty$"),
-        ({"pk": {"S": "x"}, "s": {"SS": ["a", "a"]}}, r"Input collection \[a, a\] contains duplicates\.$"),
+        ({"pk": {"S": "x"}, "s": {"SS": ["a", "a"]}}, r'Input collection \["a", "a"\] contains duplicates\.$'),
         ({"pk": {"S": "x"}, "v": {}}, "^Supplied AttributeValue is empty"),
         ({"pk": {"S": "x"}, "v": {"S": "a", "N": "1"}}, "^Supplied AttributeValue has more than one datatypes set"),
         ({"pk": {"S": "x"}, "pad": {"S": "x" * 409_600}}, "^Item size has exceeded the maximum allowed size$"),

@@ -90,12 +90,24 @@ def test_legacy_filters(dynamodb: Any, scanned: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"Limit": 0}, "at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1"),
+        (
+            {"Limit": 0},
+            "Value at 'Limit' failed to satisfy constraint: Member must have value greater than or equal to 1$",
+        ),
         ({"Segment": 0}, "^The TotalSegments parameter is required but was not present"),
         ({"TotalSegments": 4}, "^The Segment parameter is required but was not present"),
-        ({"Segment": 4, "TotalSegments": 4}, "Segment: 4 is not less than TotalSegments: 4$"),
-        ({"Select": "SPECIFIC_ATTRIBUTES"}, "^Must specify the AttributesToGet or ProjectionExpression"),
-        ({"Select": "ALL_PROJECTED_ATTRIBUTES"}, "^ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an"),
+        (
+            {"Segment": 4, "TotalSegments": 4},
+            "^The Segment parameter is zero-based and must be less than parameter TotalSegments$",
+        ),
+        (
+            {"Select": "SPECIFIC_ATTRIBUTES"},
+            "^1 validation error detected: Must specify the AttributesToGet or ProjectionExpression",
+        ),
+        (
+            {"Select": "ALL_PROJECTED_ATTRIBUTES"},
+            "^1 validation error detected: ALL_PROJECTED_ATTRIBUTES can be used only when",
+        ),
         ({"FilterExpression": ""}, "^Invalid FilterExpression: The expression can not be empty;"),
         ({"ExclusiveStartKey": {"x": {"S": "1"}}}, "^The provided starting key is invalid"),
         ({"ConditionalOperator": "OR"}, "^ConditionalOperator cannot be used without Filter or Expected"),

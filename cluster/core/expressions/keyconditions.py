@@ -48,7 +48,7 @@ def _collect(
         raise _nested()
     comparison = _comparison(node, names, values)
     if comparison.name in found:
-        raise invalid("KeyConditionExpressions must only contain one condition per key")
+        raise invalid("Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key")
     found[comparison.name] = comparison
 
 

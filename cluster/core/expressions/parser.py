@@ -91,10 +91,12 @@ class _Parser:
     """Keywords of the grammar, which are no attribute names in it."""
     kind = ""
     """What the service calls an expression of this grammar."""
+    counted = True
+    """Whether the refusal of a text that is too long says how long it is."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens, self.starts = tokenize(text)
+        self.tokens, self.starts = tokenize(text, counted=self.counted)
         self.at = 0
         self.names: dict[str, None] = {}
         self.values: dict[str, None] = {}
@@ -396,6 +398,7 @@ class _ConditionParser(_Parser):
 class _UpdateParser(_Parser):
     words = _SECTIONS
     kind = "an update"
+    counted = False
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

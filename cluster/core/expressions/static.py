@@ -51,11 +51,13 @@ Names = Mapping[str, str]
 Values = Mapping[str, Anything]
 
 
-def check_condition(parsed: Parsed, names: Names, values: Values) -> None:
-    """Raise :class:`ExpressionError` for a condition that cannot be right with these placeholders."""
+def check_condition(parsed: Parsed, names: Names, values: Values, *, of_key: bool = False) -> None:
+    """Raise :class:`ExpressionError` for a condition that cannot be right with these placeholders; ``of_key``: it is a
+    key condition, of whose comparisons the service speaks in other words."""
     assert parsed.condition is not None
+    comparison = "operator or function" if of_key else "operator"
     for simple in _simple_conditions(parsed.condition):
-        _check_simple(simple, names, values)
+        _check_simple(simple, names, values, comparison)
 
 
 def check_projection(parsed: Parsed, names: Names) -> None:
@@ -92,7 +94,7 @@ def _simple_conditions(root: Condition) -> Iterator[Compare | Between | In | Cal
             yield node
 
 
-def _check_simple(node: Compare | Between | In | Call, names: Names, values: Values) -> None:
+def _check_simple(node: Compare | Between | In | Call, names: Names, values: Values, comparison: str) -> None:
     operands = operands_of(node)
     for operand in operands:
         _check_defined(operand, names, values)
@@ -108,7 +110,8 @@ def _check_simple(node: Compare | Between | In | Call, names: Names, values: Val
             kind = _type_of(operand, values)
             if kind is not None and kind not in attribute_values.ORDERED:
                 raise ExpressionError(
-                    f"Incorrect operand type for operator or function; operator: {node.operator}, operand type: {kind}"
+                    f"Incorrect operand type for operator or function; {comparison}: {node.operator}, operand type: "
+                    f"{kind}"
                 )
     if isinstance(node, Between):
         _check_bounds(node, values)

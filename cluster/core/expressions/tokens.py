@@ -20,14 +20,16 @@ class ExpressionError(ApiError):
         super().__init__("ValidationException", message)
 
 
-def tokenize(text: str) -> tuple[list[str], list[int]]:
+def tokenize(text: str, *, counted: bool = True) -> tuple[list[str], list[int]]:
     """Tokens and where each starts, ``<EOF>`` last. A character of no token is one by itself, which no rule of the
-    grammar takes. Raises :class:`ExpressionError` for text that is empty or too long."""
+    grammar takes. Raises :class:`ExpressionError` for text that is empty or too long;
+    ``counted``: which says how long it is."""
     if not text.strip():
         raise ExpressionError("The expression can not be empty;")
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > EXPRESSION_BYTES_MAX:
-        raise ExpressionError(f"Expression size has exceeded the maximum allowed size; expression size: {size}")
+        told = f" expression size: {size}" if counted else ""
+        raise ExpressionError(f"Expression size has exceeded the maximum allowed size;{told}")
     tokens: list[str] = []
     starts: list[int] = []
     at = _end_of_space(text, 0)

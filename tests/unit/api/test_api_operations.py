@@ -268,7 +268,8 @@ def test_a_tag_sets_the_partitions() -> None:
         ({"TableName": None}, "The parameter 'TableName' is required but was not present in the request"),
         (
             {"TableName": "ab"},
-            "TableName must be at least 3 characters long and at most 255 characters long",
+            "1 validation error detected: Value 'ab' at 'tableName' failed to satisfy constraint: Member must have "
+            "length greater than or equal to 3",
         ),
         (
             {"KeySchema": [{"AttributeName": "pk", "KeyType": "NO"}]},

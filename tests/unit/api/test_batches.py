@@ -94,10 +94,21 @@ def test_an_answer_has_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert (len(answer["Responses"]["hashed"]), len(answer["UnprocessedKeys"]["hashed"]["Keys"])) == (2, 1)
 
 
+NO_TABLES = (
+    "failed to satisfy constraint: Map keys must satisfy constraint: [Member must have length less than or equal to "
+    "255, Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: "
+    "[a-zA-Z0-9_.-]+]"
+)
+
+
 @pytest.mark.parametrize(
     ("requests", "message"),
     [
-        ({}, "The requestItems parameter is required for BatchGetItem"),
+        (
+            {},
+            "1 validation error detected: Value at 'RequestItems' failed to satisfy constraint: Member must have "
+            "length greater than or equal to 1",
+        ),
         (
             {"hashed": {"Keys": keys(*map(str, range(101)))}},
             "1 validation error detected: Value at 'RequestItems.hashed.member.Keys' failed to satisfy constraint: "
@@ -109,8 +120,13 @@ def test_an_answer_has_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) ->
         ),
         (
             {"hashed": {"Keys": []}},
-            "1 validation error detected: Value '[]' at 'requestItems.hashed.member.keys' failed to satisfy "
-            "constraint: Member must have length greater than or equal to 1",
+            "1 validation error detected: Value at 'RequestItems.hashed.member.Keys' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 1",
+        ),
+        (
+            {"no!table": {"Keys": [{"a": {"S": "x"}}]}},
+            """1 validation error detected: Value '{"no!table":{"Keys":[{"a":{"S":"x"}}]}}' at 'requestItems' """
+            + NO_TABLES,
         ),
         (
             {"hashed": {}},
@@ -226,12 +242,22 @@ def test_what_is_not_known_to_be_done_is_handed_back_and_fails_a_batch_of_nothin
 @pytest.mark.parametrize(
     ("requests", "message"),
     [
-        ({}, "The requestItems parameter is required for BatchWriteItem"),
+        (
+            {},
+            "1 validation error detected: Value at 'RequestItems' failed to satisfy constraint: Member must have "
+            "length greater than or equal to 1",
+        ),
         (
             {"hashed": []},
             "1 validation error detected: Value '{hashed=[]}' at 'requestItems' failed to satisfy constraint: Map "
             "value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length "
             "greater than or equal to 1]",
+        ),
+        (
+            {"no!table": [{"PutRequest": {"Item": {"a": {"S": "x"}}}}, {"DeleteRequest": {"Key": {"b": {"S": "x"}}}}]},
+            "1 validation error detected: Value '{no!table=[WriteRequest(putRequest=PutRequest(item={"
+            "a=AttributeValue()})), WriteRequest(deleteRequest=DeleteRequest(key={b=AttributeValue()}))]}' at "
+            "'requestItems' " + NO_TABLES,
         ),
         (
             {name: [put(a={"S": str(n)}) for n in range(13)] for name in ("hashed", "other")},

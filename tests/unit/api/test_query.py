@@ -220,7 +220,10 @@ def test_refusals(world: World, body: dict[str, Any], message: str) -> None:
         ("b = :v", "Query condition missed key schema element: a"),
         ("z = :v", "Query condition missed key schema element: a"),
         ("a = :v AND z = :v", "Query condition missed key schema element: b"),
-        ("a = :v AND b = :v AND z = :v", "Conditions can be of length 1 or 2 only"),
+        (
+            "a = :v AND b = :v AND z = :v",
+            "The number of query conditions (3) exceeds the number of key attributes defined in the schema (2)",
+        ),
         ("a = :v OR b = :v", "Invalid operator used in KeyConditionExpression: OR"),
         ("NOT a = :v", "Invalid operator used in KeyConditionExpression: NOT"),
         ("a <> :v", "Invalid operator used in KeyConditionExpression: <>"),
@@ -233,7 +236,10 @@ def test_refusals(world: World, body: dict[str, Any], message: str) -> None:
         ),
         ("a.b = :v", "KeyConditionExpressions cannot have conditions on nested attributes"),
         (":v = :v", "Invalid condition in KeyConditionExpression: No key attribute specified"),
-        ("a = :v AND a = :v", "KeyConditionExpressions must only contain one condition per key"),
+        (
+            "a = :v AND a = :v",
+            "Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key",
+        ),
         (
             ":v BETWEEN a AND b",
             "Invalid condition in KeyConditionExpression: BETWEEN operator must have the key attribute as its first "

@@ -103,7 +103,7 @@ START = "The provided starting key is invalid"
     [
         (
             {"Limit": 0},
-            "1 validation error detected: Value '0' at 'limit' failed to satisfy constraint: Member must have value "
+            "1 validation error detected: Value at 'Limit' failed to satisfy constraint: Member must have value "
             "greater than or equal to 1",
         ),
         (
@@ -118,16 +118,15 @@ START = "The provided starting key is invalid"
         ),
         (
             {"Segment": 5, "TotalSegments": 5},
-            "The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: 5 is not less "
-            "than TotalSegments: 5",
+            "The Segment parameter is zero-based and must be less than parameter TotalSegments",
         ),
         (
             {"Select": "COUNT", "AttributesToGet": ["a"]},
-            "Cannot specify the AttributesToGet when choosing to get only the Count",
+            "1 validation error detected: Cannot specify the AttributesToGet when choosing to get only the Count",
         ),
         ({"IndexName": "none"}, "The table does not have the specified index: none"),
         ({"IndexName": "none", "ExclusiveStartKey": {}}, START),
-        ({"ExclusiveStartKey": {}}, START + ": The provided key element does not match the schema"),
+        ({"ExclusiveStartKey": {}}, START),
         (
             {"ExclusiveStartKey": {"a": {"S": "1"}, "b": {"N": "1"}}},
             START + ": The provided key element does not match the schema",

@@ -28,11 +28,10 @@ def nested(levels: int) -> dict[str, Any]:
         {"NULL": True},
         {"M": {}},
         {"L": []},
-        {"M": {"": {"N": "1"}}},
         {"SS": ["a", "b"]},
         {"NS": ["1", "2"]},
         {"BS": ["AQ=="]},
-        nested(32),
+        nested(31),
     ],
 )
 def test_accepted_as_it_is(value: dict[str, Any]) -> None:
@@ -65,12 +64,14 @@ PREFIX = "One or more parameter values were invalid: "
         ({"SS": []}, PREFIX + "An string set  may not be empty"),
         ({"NS": []}, PREFIX + "An number set  may not be empty"),
         ({"BS": []}, PREFIX + "Binary sets should not be empty"),
-        ({"SS": ["a", "a"]}, PREFIX + "Input collection [a, a] contains duplicates."),
-        ({"NS": ["1", "1.0"]}, "Input collection contains duplicates"),
-        ({"BS": ["AQ==", "AQ=="]}, PREFIX + "Input collection [AQ==, AQ==]of type BS contains duplicates."),
+        ({"SS": ["a", "a"]}, PREFIX + 'Input collection ["a", "a"] contains duplicates.'),
+        ({"NS": ["1", "1.0"]}, PREFIX + "Input collection contains duplicates."),
+        ({"BS": ["AQ==", "AQ=="]}, PREFIX + 'Input collection ["AQ==","AQ=="]of type BS contains duplicates.'),
+        ({"NULL": False}, PREFIX + "Null attribute value types must have the value of true"),
+        ({"M": {"": {"N": "1"}}}, "Empty attribute name"),
         ({"N": "x"}, "The parameter cannot be converted to a numeric value: x"),
-        (nested(33), items.TOO_DEEP),
-        ({"M": {"a": {"N": ""}}}, "The parameter cannot be converted to a numeric value"),
+        (nested(32), items.TOO_DEEP),
+        ({"M": {"a": {"N": ""}}}, "The parameter cannot be converted to a numeric value: "),
     ],
 )
 def test_refused_values(value: dict[str, Any], message: str) -> None:

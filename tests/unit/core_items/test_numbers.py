@@ -32,7 +32,7 @@ EXACT = Context(prec=600)
         ("100e-2", "1"),
         ("1E125", "1" + "0" * 125),
         ("1E-130", "0." + "0" * 129 + "1"),
-        ("0e999999999999", "0"),
+        ("0e125", "0"),
         ("9" * 38, "9" * 38),
         ("9" * 38 + "0" * 20, "9" * 38 + "0" * 20),
     ],
@@ -44,7 +44,7 @@ def test_canonical_text(text: str, canonical: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "The parameter cannot be converted to a numeric value"),
+        ("", "The parameter cannot be converted to a numeric value: "),
         ("abc", "The parameter cannot be converted to a numeric value: abc"),
         ("1 ", "The parameter cannot be converted to a numeric value: 1 "),
         ("1\n", "The parameter cannot be converted to a numeric value: 1\n"),

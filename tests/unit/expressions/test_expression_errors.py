@@ -205,8 +205,12 @@ def test_projections(text: str, expected: str) -> None:
         ),
         (
             {"ConditionExpression": "a = :v", "ExpressionAttributeValues": {":v": {"N": "x"}}},
-            "ExpressionAttributeValues contains invalid value: The parameter cannot be converted to a numeric value: x "
-            "for key :v",
+            "The parameter cannot be converted to a numeric value: x",
+        ),
+        (
+            {"ConditionExpression": "a = :v", "ExpressionAttributeValues": {":v": {"SS": []}}},
+            "ExpressionAttributeValues contains invalid value: One or more parameter values were invalid: An string "
+            "set  may not be empty for key :v",
         ),
         (
             {"ConditionExpression": "attribute_exists(a)", "ExpressionAttributeNames": {"#b": "b", "#c": "c"}},

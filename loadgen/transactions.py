@@ -55,7 +55,7 @@ class Bank:
     """Transfers between few accounts; every read is of all of them."""
 
     def __init__(self, keys: int) -> None:
-        self._accounts = [f"account-{number:03d}" for number in range(min(keys, 25))]
+        self._accounts = [f"account-{number:03d}" for number in range(max(2, min(keys, 25)))]
 
     def write(self, rng: Random, value: str) -> list[Step]:
         payer, payee = rng.sample(self._accounts, 2)

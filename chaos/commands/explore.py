@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 SHOWN_MAX = 12
+SEEDS = 300
 
 
 @app.command()
 def explore(
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to play.")] = 300,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds to play: 300, with --plants 2000.")] = None,
     start: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     plant: Annotated[
         str | None, typer.Option(help="With a planted bug; stops at the first seed that finds it.")
     ] = None,
+    plants: Annotated[
+        bool, typer.Option("--plants", help="How soon each planted bug is found, as rows of docs/explore.md.")
+    ] = False,
     shrink: Annotated[int | None, typer.Option(min=0, metavar="SEED", help="Reduce this failing seed.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Play a scenario that --shrink saved.")] = None,
     out: Annotated[Path, typer.Option(help="Where --shrink puts what it found.")] = Path("runs/explore"),
@@ -40,11 +44,14 @@ def explore(
     if shrink is not None and replay is not None:
         raise InputError("--shrink and --replay exclude each other", hint="--replay plays what --shrink saved.")
     people = console()
+    if plants:
+        raise typer.Exit(_survey(seeds, jobs, people, as_json=as_json))
     if shrink is not None:
         raise typer.Exit(_shrink(shrink, plant, out, people, as_json=as_json))
     if replay is not None:
         raise typer.Exit(_replay(replay, people, as_json=as_json))
-    raise typer.Exit(_swarm(range(start, start + seeds), plant, jobs, people, keep_going=keep_going, as_json=as_json))
+    chosen = range(start, start + (seeds or SEEDS))
+    raise typer.Exit(_swarm(chosen, plant, jobs, people, keep_going=keep_going, as_json=as_json))
 
 
 def _swarm(seeds: range, plant: str | None, jobs: int, people: Console, *, keep_going: bool, as_json: bool) -> int:
@@ -80,6 +87,24 @@ def _swarm(seeds: range, plant: str | None, jobs: int, people: Console, *, keep_
     if plant is not None:
         return 0 if failing else 1
     return 1 if failing else (0 if len(outcomes) == len(seeds) else 3)
+
+
+def _survey(seeds: int | None, jobs: int, people: Console, *, as_json: bool) -> int:
+    """Rows on stdout, as they are found; progress is for people."""
+    from chaos.explore import swarm
+    from chaos.explore.survey import SEEDS as ENOUGH
+    from chaos.explore.survey import survey
+
+    found = []
+    with people.status("exploring with planted bugs"):
+        for one in survey(seeds or ENOUGH, jobs or swarm.cores()):
+            found.append(one)
+            if not as_json:
+                print(one.row(), flush=True)
+    if as_json:
+        rows = [{"plant": one.plant.name, "seed": one.seed, "property": one.prop} for one in found]
+        print(json.dumps({"schema": 1, "plants": rows}))
+    return 0 if all(one.seed is not None for one in found) else 1
 
 
 class _Advance:
@@ -216,8 +241,8 @@ def _say_outcome(outcome: Outcome, people: Console) -> None:
 def _shrink(seed: int, plant: str | None, out: Path, people: Console, *, as_json: bool) -> int:
     from chaos.errors import InputError
     from chaos.explore.picture import draw
-    from chaos.explore.plants import planted
-    from chaos.explore.scenario import generate, to_yaml
+    from chaos.explore.plants import planted, scenario_of
+    from chaos.explore.scenario import to_yaml
     from chaos.explore.shrink import shrink as reduce
 
     module = planted(plant) if plant is not None else None
@@ -226,7 +251,7 @@ def _shrink(seed: int, plant: str | None, out: Path, people: Console, *, as_json
         def told(text: str) -> None:
             status.update(f"shrinking: {text}")
 
-        found = reduce(generate(seed, plant), module, told)
+        found = reduce(scenario_of(seed, plant), module, told)
     if found is None:
         raise InputError(f"seed {seed} does not fail", hint="Give a seed that explore reported, with its --plant.")
     scenario, finding = found.scenario, found.finding

@@ -1,6 +1,7 @@
 """``blackstart explore``: thousands of small game days in the simulator, each from one seed.
 
-:mod:`~chaos.explore.scenario`  what a seed means: topology, weather, load and a schedule of faults; pure
+:mod:`~chaos.explore.scenario`  what is played: topology, weather, load and a schedule of faults; pure data
+:mod:`~chaos.explore.drawing`   which scenario a seed means; :mod:`~chaos.explore.features` what only some seeds have
 :mod:`~chaos.explore.ground`    a table, clients that keep a history, a look inside; what tests of drivers stand on, too
 :mod:`~chaos.explore.stage`     a scenario's cluster on that ground, and everything that watches it
 :mod:`~chaos.explore.faults`    carrying out one action of a schedule; :mod:`~chaos.explore.disks` what befalls disks

@@ -16,6 +16,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 import cluster
+from chaos.explore.features import FEATURES
 from chaos.explore.scenario import FAULTS
 
 ROOT: Final = Path(cluster.__file__).resolve().parent
@@ -120,6 +121,7 @@ class Coverage:
         """What there is and was never met. Functions only if any were recorded."""
         missing = {
             "faults": [kind for kind in FAULTS if not self.count("faults", kind)],
+            "features": [name for name in FEATURES if not self.count("features", name)],
             "events": [event for event in known_events() if not self.count("events", event)],
         }
         if self.calls:

@@ -38,6 +38,8 @@ class Faults:
         """(number of the action from 1, from, until, nodes) in true time, for reports."""
         self.rotten = ""
         """The one node whose files may be damaged."""
+        self.messages_left: dict[str, int] = {}
+        """By node that is to lose power in the middle of something: messages that still come from it before that."""
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -89,6 +91,7 @@ class Faults:
         if dark and not self.stage.can_spare(dark):
             dark = ""
         self._due.clear()
+        self.messages_left.clear()
         sim = self.sim
         sim.heal_network()
         sim.network.default = sim.network.default._replace(loss=0.0, duplicate=0.0, reorder=0.0)
@@ -156,6 +159,33 @@ def _power_off(faults: Faults, action: Action, targets: list[str]) -> Undo:
     if not down:
         raise Skipped
     return lambda: _each(faults.boot, down)
+
+
+def _midway_off(faults: Faults, action: Action, targets: list[str]) -> Undo:
+    """Power off in the middle of something: each target as so many messages of its own have come to storage nodes."""
+    left, network = faults.messages_left, faults.sim.network
+    meant = [name for name in targets if faults.sim.nodes[name].state == "running" and name not in left]
+    if not meant:
+        raise Skipped
+    left |= dict.fromkeys(meant, int(action.with_["messages"]))
+    before = network.watch
+
+    def watched(at: float, source: str, target: str, payload: bytes) -> None:
+        if before is not None:
+            before(at, source, target, payload)
+        if source in meant and source in left and target.startswith("storage"):
+            left[source] -= 1
+            if not left[source]:
+                del left[source]
+                faults.crash(source, lose=True)
+
+    def over() -> None:
+        for name in meant:
+            left.pop(name, None)
+            faults.boot(name)
+
+    network.watch = watched
+    return over
 
 
 def _partition(faults: Faults, action: Action, targets: list[str]) -> Undo:
@@ -264,6 +294,7 @@ def _spare(admin: AutoAdmin, record: GroupRecord, leaving: Placed) -> Candidate 
 
 _INJECT: Final[dict[str, Injection]] = {
     "power-off": _power_off,
+    "midway-off": _midway_off,
     "disk-loss": disks.disk_loss,
     "partition": _partition,
     "links": _links,

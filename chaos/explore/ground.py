@@ -1,24 +1,29 @@
 """What every simulated database stands on: one table, clients that keep a history, and a look at who has what.
 
 Clients reach the groups as routers do, with the routers' own code (routes, dispatch, operations), without HTTP: that is
-most of a router, at a fifth of the cost. :class:`~chaos.explore.stage.Stage` stands on it for explored scenarios, the
-database of ``tests/sim`` for the tests of drivers and plants.
+most of a router, at a fifth of the cost. Transactions want a whole router, which coordinates them and recovers what
+others left behind: then a client lives in a router's own node, calls its services, and dies with it.
+:class:`~chaos.explore.stage.Stage` stands on it for explored scenarios, the database of ``tests/sim`` for the tests of
+drivers and plants.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from cluster.api import OPERATIONS, DataOperation
+from cluster.api.operation import CompositeOperation, Services
 from cluster.core.errors import ApiError
 from cluster.node.config import NodeConfig
 from cluster.node.dispatch import Dispatch
 from cluster.node.host import Host
 from cluster.node.process import Node
 from cluster.node.replica import Replica
+from cluster.node.router import Router
 from cluster.node.routes import MapUnavailable, Routes
 from cluster.node.rpc import Rpc, RpcError
 from cluster.sim.simulation import Simulation
@@ -26,8 +31,8 @@ from cluster.sim.world import SimWorld
 from cluster.wire import errors
 from loadgen.plan import Operation as Planned
 from loadgen.plan import Plan, sweep
-from loadgen.profiles import Profile
-from loadgen.translate import API, body_of, outcome_of
+from loadgen.profiles import WRITES, Profile
+from loadgen.translate import API, body_of, outcome_of, teach
 from reports.rundir.history import NEVER_NS, Operation
 
 TABLE: Final = "load"
@@ -36,19 +41,25 @@ VOTERS: Final = 3
 
 
 class Client:
-    """Load from one place, and its record."""
+    """Load from one place, and its record; one for each life of its node. ``router``: the one whose node it lives in,
+    None where it has a node of its own."""
 
-    def __init__(self, ground: Ground, world: SimWorld, config: NodeConfig) -> None:
+    def __init__(self, ground: Ground, world: SimWorld, config: NodeConfig, router: Router | None = None) -> None:
         self.ground = ground
         self.world = world
-        self.config = config
         self.az = config.az
         self.reads_only = False
-        rpc = Rpc(world)
-        self.routes = Routes(world, config, rpc)
-        self.dispatch = Dispatch(world, config, rpc, self.routes)
+        self.services: Services | None = None
+        if router is None:
+            rpc = Rpc(world)
+            self.routes = Routes(world, config, rpc)
+            self.dispatch = Dispatch(world, config, rpc, self.routes)
+        else:
+            self.routes, self.dispatch, self.services = router.routes, router.dispatch, router.services
+        lives = ground.sim.nodes[config.name].lives
+        self.writer = config.name if lives == 1 else f"{config.name}.{lives}"
         profile = ground.profile
-        self.plan = Plan(profile, table=TABLE, keys=profile.keys, seed=ground.sim.seed, writer=config.name)
+        self.plan = Plan(profile, table=TABLE, keys=profile.keys, seed=ground.sim.seed, writer=self.writer)
         self._last = 0
 
     async def run(self) -> None:
@@ -73,7 +84,7 @@ class Client:
         self._last += 1
         place, invoked = len(ground.history), ground.now_ns()
         record = Operation(
-            self.config.name, self._last, planned.op, planned.table, planned.key, planned.value, planned.expect,
+            self.writer, self._last, planned.op, planned.table, planned.key, planned.value, planned.expect,
             self.az, "", invoked, invoked, NEVER_NS, NEVER_NS, "unknown", 0, None, None,
         )  # fmt: skip
         ground.history.append(record)
@@ -84,15 +95,20 @@ class Client:
             record, answered_ns=ended, outcome=judged.outcome, status=status, error=judged.error, observed=judged.value,
             ended_ns=NEVER_NS if judged.outcome == "unknown" else ended,
         )  # fmt: skip
-        if record.observes:
-            self.plan.learn(planned.key, planned.value if judged.outcome == "ok" and record.is_write else judged.value)
+        if judged.outcome == "ok":
+            ground.succeeded[planned.op] += 1
+        teach(self.plan, planned, judged)
         return record
 
     async def _send(self, planned: Planned) -> tuple[int, bytes]:
         operation = OPERATIONS[API[planned.op]]
-        assert isinstance(operation, DataOperation)
+        body = msgspec.json.decode(body_of(planned, ITEM_BYTES))
         try:
-            checked = operation.check(msgspec.json.decode(body_of(planned, ITEM_BYTES)))
+            if isinstance(operation, CompositeOperation):
+                assert self.services is not None, "only routers coordinate transactions"
+                return 200, await operation.plan(operation.check(body), self.services)
+            assert isinstance(operation, DataOperation)
+            checked = operation.check(body)
             table = self.routes.table(TABLE) or await self.routes.fetch_table(TABLE)
             if table is None:
                 return 503, b"{}"
@@ -113,6 +129,8 @@ class Ground:
         self.nodes: dict[str, Node] = {}
         self.clients: list[Client] = []
         self.history: list[Operation] = []
+        self.succeeded: Counter[str] = Counter()
+        """Operations that were answered with success, by kind."""
         self.rate = 0.0
         """Operations per second and client."""
         self.configs: list[NodeConfig] = []
@@ -122,7 +140,7 @@ class Ground:
 
     def acknowledged(self) -> int:
         """Writes acknowledged so far."""
-        return sum(1 for op in self.history if op.is_write and op.outcome == "ok")
+        return sum(self.succeeded[op] for op in WRITES)
 
     # --- setting up ---
 
@@ -192,11 +210,11 @@ class Ground:
         return found
 
     def sweep(self, limit_s: float) -> None:
-        """Read every key, strongly, until each was answered."""
-        client = self.clients[0]
+        """Read every key, strongly, until each was answered; and all that transactions may have made."""
+        client = next(client for client in self.clients if not client.world.life.over)
 
         async def read_all() -> None:
-            for planned in sweep(TABLE, self.profile.keys):
+            for planned in sweep(TABLE, self.profile.keys, workload=self.profile.workload):
                 while (await client.attempt(planned)).outcome != "ok":
                     await client.world.sleep(0.05)
 

@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 from chaos import plants
 from chaos.errors import InputError, PlatformError
+from chaos.explore.drawing import generate
 from chaos.explore.play import PROPERTIES
+from chaos.explore.scenario import Scenario
 from chaos.explore.stage import Planted, load_plant
 from cluster.sim.invariants import PROPERTIES as INVARIANTS
 
@@ -21,13 +23,17 @@ LOOKED_AT: Final = frozenset({*PROPERTIES, *INVARIANTS, "replicas_agree"})
 """What exploring can find broken. Plants that another check catches (of archives, indexes, canaries) are for game days.
 """
 
+NEEDS: Final = {"transactions": ("transactions",)}
+"""By the check that catches a plant of game days: the features without which a scenario cannot show it."""
+
 
 class ExploredPlant(NamedTuple):
-    """A planted bug: what it breaks, and which property or check shows it."""
+    """A planted bug: what it breaks, which property or check shows it, and the features that scenarios need for it."""
 
     name: str
     breaks: str
     caught_by: str
+    needs: tuple[str, ...] = ()
 
 
 def catalogue(directory: Path = plants.DIRECTORY) -> list[ExploredPlant]:
@@ -37,12 +43,21 @@ def catalogue(directory: Path = plants.DIRECTORY) -> list[ExploredPlant]:
         return []
     try:
         entries = json.loads(path.read_text())["plants"]
-        found = [ExploredPlant(entry["name"], entry["breaks"], entry["caught_by"]) for entry in entries]
+        found = [
+            ExploredPlant(entry["name"], entry["breaks"], entry["caught_by"], tuple(entry.get("needs", ())))
+            for entry in entries
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise PlatformError(f"the catalogue of plants {path} cannot be read: {error!r}") from error
     known = [plant for plant in plants.catalogue(directory) if plant.caught_by in LOOKED_AT]
-    found += [ExploredPlant(plant.name, plant.breaks, plant.caught_by) for plant in known]
+    found += [ExploredPlant(p.name, p.breaks, p.caught_by, NEEDS.get(p.caught_by, ())) for p in known]
     return sorted(found)
+
+
+def scenario_of(seed: int, plant: str | None) -> Scenario:
+    """The scenario of a seed, with the features that a planted bug needs to be seen."""
+    needs = next((known.needs for known in catalogue() if known.name == plant), ()) if plant is not None else ()
+    return generate(seed, plant, needs)
 
 
 def planted(name: str, directory: Path = plants.DIRECTORY) -> Planted:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from chaos.explore import features
 from chaos.explore.coverage import Calls
 from chaos.explore.faults import Faults
 from chaos.explore.scenario import Scenario
@@ -25,22 +26,27 @@ from cluster.node.rpc import RpcError
 from cluster.sim.invariants import Violation
 from cluster.sim.loop import Livelock, Stalled
 from cluster.sim.simulation import ConditionNotMet, NodeBug
-from reports.checkers import durability, eventual_reads, linearizability
+from reports.checkers import durability, eventual_reads, linearizability, transactions
 from reports.checkers.evidence import History
 from reports.rundir import CheckResult
+from reports.rundir.history import WRITES
 
 PROGRESS_S: Final = 15.0
 SETTLE_S: Final = 40.0
 ANSWER_S: Final = 3.0
 """The longest that a client waits for an answer, with room to spare."""
 
-PROGRESS, RECOVERY, BUG, ASSERTION, LIVELOCK, AGREE, UNDECIDED = (
-    "progress", "recovery", "node-bug", "protocol-assertion", "livelock", "replicas-agree", "undecided"
+LOOK_S: Final = 0.25
+"""Between looks at what is not finished yet."""
+
+PROGRESS, RECOVERY, QUIET, BUG, ASSERTION, LIVELOCK, AGREE, UNDECIDED = (
+    "progress", "recovery", "quiet", "node-bug", "protocol-assertion", "livelock", "replicas-agree", "undecided"
 )  # fmt: skip
 
 PROPERTIES: Final[dict[str, str]] = {
-    PROGRESS: f"a healed quorum leads every group and acknowledges writes within {PROGRESS_S:g} s",
+    PROGRESS: f"a healed quorum leads every group and acknowledges writes, transactions too, within {PROGRESS_S:g} s",
     RECOVERY: f"a healed cluster has all voters of every group within {SETTLE_S:g} s",
+    QUIET: f"a healed cluster has finished every transaction within {SETTLE_S:g} s",
     BUG: "no exception escapes a node's code",
     ASSERTION: "the protocol's own assertions hold",
     LIVELOCK: "virtual time passes",
@@ -48,6 +54,7 @@ PROPERTIES: Final[dict[str, str]] = {
     "durability": "every acknowledged write is there, or was rightly superseded",
     "linearizability": "writes and strong reads of a key have an order in which each sees the one before",
     "eventual_reads": "an eventual read sees something that was written",
+    "transactions": "transactions are as if one at a time, in the order that people saw",
     UNDECIDED: "the checkers come to an answer",
 }
 """What is judged besides the invariants, in words."""
@@ -140,9 +147,9 @@ def _play(stage: Stage, faults: Faults) -> Finding | None:
     stage.rate = scenario.rate / scenario.clients
     faults.play(scenario.method, scenario.safety_s)
     faults.heal(scenario.dark)
-    before = stage.acknowledged()
+    before = Counter(stage.succeeded)
     try:
-        sim.run_until(lambda: _serves(stage) and stage.acknowledged() > before, PROGRESS_S)
+        sim.run_until(lambda: _serves(stage) and not _missing(stage, before), PROGRESS_S)
     except ConditionNotMet:
         return Finding(PROGRESS, f"{PROGRESS_S:g} s after the healing: {_standstill(stage, before)}", sim.now)
     faults.heal()
@@ -152,6 +159,8 @@ def _play(stage: Stage, faults: Faults) -> Finding | None:
     except ConditionNotMet:
         return Finding(RECOVERY, f"{SETTLE_S:g} s after the healing: {_shortfall(stage)}", sim.now)
     sim.run_for(ANSWER_S)
+    if left := _left_unfinished(stage):
+        return Finding(QUIET, f"{SETTLE_S:g} s after the recovery: {left}", sim.now)
     try:
         stage.sweep(SETTLE_S)
     except ConditionNotMet:
@@ -163,10 +172,34 @@ def _serves(stage: Stage) -> bool:
     return all(stage.leader(which) for which in range(len(stage.groups()))) and bool(stage.groups())
 
 
-def _standstill(stage: Stage, before: int) -> str:
+def _missing(stage: Stage, before: Counter[str]) -> list[str]:
+    """The kinds of writes that the load has and that nobody was acknowledged yet."""
+    missing = []
+    for name, kinds in (("write", WRITES), ("transaction", {"twrite"})):
+        sent = [op for op in stage.scenario.ops if op in kinds]
+        if sent and all(stage.succeeded[op] <= before[op] for op in sent):
+            missing.append(name)
+    return missing
+
+
+def _standstill(stage: Stage, before: Counter[str]) -> str:
     groups = stage.groups()
     idle = [group for which, group in enumerate(groups) if stage.leader(which) is None]
-    return f"{len(idle)} of {len(groups)} groups without a leader, {stage.acknowledged() - before} writes acknowledged"
+    said = [f"{len(idle)} of {len(groups)} groups without a leader"]
+    return ", ".join(said + [f"no {kind} acknowledged" for kind in _missing(stage, before)])
+
+
+def _left_unfinished(stage: Stage) -> str:
+    """Wait until all that was begun is finished; what is not, in the end."""
+    deadline = stage.sim.now + SETTLE_S
+    while True:
+        try:
+            left = stage.unfinished()
+        except RpcError as error:
+            left = f"somebody does not answer: {error}"
+        if not left or stage.sim.now > deadline:
+            return left
+        stage.sim.run_for(LOOK_S)
 
 
 def _shortfall(stage: Stage) -> str:
@@ -183,7 +216,11 @@ def _shortfall(stage: Stage) -> str:
 def _judge(stage: Stage) -> Finding | None:
     now = stage.sim.now
     history = History(sorted(stage.history, key=lambda op: op.invoked_ns))
-    results: list[CheckResult] = [check.check(history) for check in (durability, linearizability, eventual_reads)]
+    results: list[CheckResult] = []
+    if any(op in WRITES for op in stage.scenario.ops):
+        results += [check.check(history) for check in (durability, linearizability, eventual_reads)]
+    if stage.scenario.transactions:
+        results.append(transactions.check(history, at_least=0))
     for wanted, prop in (("failed", ""), ("unknown", UNDECIDED)):
         for result in results:
             if result.result == wanted:
@@ -205,6 +242,6 @@ def _seen(stage: Stage, faults: Faults) -> dict[str, dict[str, int]]:
     outcomes: Counter[str] = Counter(f"{op.op} {op.outcome}" for op in stage.history)
     counted: dict[str, Any] = {
         "faults": faults.applied, "skipped": faults.skipped, "events": events, "roles": stage.watch.transitions,
-        "answers": outcomes,
+        "answers": outcomes, "features": Counter(features.of(stage.scenario)),
     }  # fmt: skip
     return {section: dict(sorted(counts.items())) for section, counts in counted.items()}

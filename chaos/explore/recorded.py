@@ -15,6 +15,7 @@ import yaml
 
 from chaos.engine import records
 from chaos.errors import InputError
+from chaos.explore import features
 from chaos.explore.faults import Faults
 from chaos.explore.ground import ITEM_BYTES
 from chaos.explore.picture import draw
@@ -28,6 +29,7 @@ from reports.judge import gather, judge
 from reports.rundir import CheckResult, HistoryWriter, LoadPlan, NodeInfo, Plan, PlannedFault, RunDir, Verdict
 
 CHECKS: Final = ("durability", "linearizability", "eventual_reads")
+"""Of every scenario; features have checks of their own."""
 EXPLORED: Final = "explored"
 NOT_TESTED: Final = (
     "HTTP, signatures and admission: clients reach the groups as routers do, by the routers' own code",
@@ -95,18 +97,22 @@ def _plan(scenario: Scenario, name: str, planted: Planted | None) -> Plan:
         cluster=f"bs{scenario.seed & 0xFFFFFF:06x}",
         region="simulated-1",
         topology=f"{scenario.storage} storage nodes",
-        nodes=[NodeInfo(name=node, role=role, az=az, rack=rack) for node, role, az, rack in scenario.nodes()],
+        nodes=[NodeInfo(name=node, role=role, az=az, rack=rack) for node, role, az, rack in _nodes(scenario)],
         load=LoadPlan(profile="explored", rate=scenario.rate, keys=scenario.keys, item_bytes=ITEM_BYTES),
         faults=[
             PlannedFault(name=title, kind=kind, targets=targets, at_s=at, for_s=for_, options=options)
             for title, kind, targets, at, for_, options in _faults(scenario)
         ],
-        checks=list(CHECKS),
+        checks=[*CHECKS, *features.of(scenario)],
         shared=list(SHARED),
         not_tested=list(NOT_TESTED),
         plant=planted.name if planted is not None else None,
         extra={"partitions": scenario.partitions},
     )
+
+
+def _nodes(scenario: Scenario) -> list[tuple[str, str, str, str]]:
+    return scenario.nodes() + [node for node in scenario.client_nodes() if node[1] == "router"]
 
 
 def _faults(scenario: Scenario) -> list[tuple[str, str, list[str], float, float, dict[str, Any]]]:

@@ -81,6 +81,8 @@ def shrink(
     changed = True
     while changed and search.tries < tries_max:
         changed = _fewer_actions(search)
+        for plainer in _plainer(search):
+            changed = search.keep(plainer) or changed
         for calmer in _calmer(search):
             changed = search.keep(calmer) or changed
         for simpler in _shorter(search):
@@ -105,6 +107,15 @@ def _fewer_actions(search: _Search) -> bool:
                 at += size
         size //= 2
     return changed
+
+
+def _plainer(search: _Search) -> Iterator[Scenario]:
+    """Without the features that are not needed, or with nothing but them."""
+    if search.best.transactions:
+        yield msgspec.structs.replace(search.best, transactions="", ops={"put": 1.0, "get": 1.0})
+    for ops in ({"twrite": 1.0, "tread": 1.0}, {"twrite": 1.0}):
+        if search.best.transactions and ops.keys() < search.best.ops.keys():
+            yield msgspec.structs.replace(search.best, ops=ops)
 
 
 def _calmer(search: _Search) -> Iterator[Scenario]:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from chaos.explore.ground import ITEM_BYTES, VOTERS, Ground, is_whole
+from chaos.explore.ground import ITEM_BYTES, VOTERS, Client, Ground, is_whole
 from chaos.explore.scenario import Scenario
 from cluster.core.config import Configuration
+from cluster.core.items import image_body
 from cluster.core.quorum import Quorum
+from cluster.core.side import is_side
+from cluster.core.transactions import COMPLETED, ENSURE_LEDGER, LEDGER
 from cluster.node import replica as replica_module
 from cluster.node import upkeep
 from cluster.node.autoadmin import AutoAdmin
 from cluster.node.config import NodeConfig, Peer, Timing
 from cluster.node.controlplane import ControlPlaneNode
 from cluster.node.host import Host
+from cluster.node.ledger import read_row
 from cluster.node.process import Node
+from cluster.node.replica import Replica
+from cluster.node.router import Router
 from cluster.node.rpc import RpcError
 from cluster.sim.deploy import deploy
 from cluster.sim.disk import DiskProfile
@@ -57,7 +63,10 @@ class Stage(Ground):
 
     def __init__(self, scenario: Scenario, planted: Planted | None = None) -> None:
         ops: Any = scenario.ops
-        profile = Profile("explored", "as the seed drew it", ops, "uniform", ITEM_BYTES, keys=scenario.keys)
+        profile = Profile(
+            "explored", "as the seed drew it", ops, "uniform", ITEM_BYTES, keys=scenario.keys,
+            workload=scenario.transactions,
+        )  # fmt: skip
         super().__init__(scenario.seed, profile)
         self.scenario = scenario
         self.planted = planted
@@ -71,13 +80,13 @@ class Stage(Ground):
             Peer(name, role, az, rack, f"198.18.0.{16 + at}")
             for at, (name, role, az, rack) in enumerate(scenario.nodes())
         ]
-        clients = ("client-a", "client-b", "client-c")[: scenario.clients]
         peers += [
-            Peer(name, "client", name[-1], f"{name[-1]}1", f"198.18.0.{64 + at}") for at, name in enumerate(clients)
+            Peer(name, role, az, rack, f"198.18.0.{64 + at}")
+            for at, (name, role, az, rack) in enumerate(scenario.client_nodes())
         ]
         self.configs = deploy(sim, self._run_node, peers, timing=Timing(scenario.lease_s, scenario.renewal_s))
         self._weather()
-        cluster = len(scenario.nodes())
+        cluster = sum(1 for peer in peers if peer.role != "client")
         sim.run_until(lambda: sim.count("ready") >= cluster, DEPLOY_S)
         self._create_table()
         self.start_clients()
@@ -110,16 +119,25 @@ class Stage(Ground):
             self.planted.module.install(node)
         self.nodes[config.name] = node
         await node.run()
+        if isinstance(node.role, Router):
+            await Client(self, world, config, node.role).run()
 
     def _create_table(self) -> None:
         # Placement knows only who has reported: a table made earlier could have two replicas in one zone.
         self.sim.run_until(self._fleet_known, DEPLOY_S)
-        deadline = self.sim.now + DEPLOY_S
-        while not self.ask_for_table(self.scenario.partitions):
-            if self.sim.now > deadline:
-                raise ConditionNotMet(f"no control-plane node took CreateTable within {DEPLOY_S} s")
-            self.sim.run_for(0.1)
+        self._until_taken("CreateTable", lambda: self.ask_for_table(self.scenario.partitions))
         self.sim.run_until(lambda: self.sim.count("table-active") >= 1, DEPLOY_S)
+        if self.scenario.transactions:  # else the first transaction makes it, which takes all of a group's nodes
+            self._until_taken(ENSURE_LEDGER, lambda: self.ask_control(ENSURE_LEDGER, {}))
+            self.sim.run_until(lambda: self.sim.count("table-active", table=LEDGER) >= 1, DEPLOY_S)
+
+    def _until_taken(self, name: str, ask: Callable[[], bool]) -> None:
+        """Ask the control plane until a node of it has carried out an operation."""
+        deadline = self.sim.now + DEPLOY_S
+        while not ask():
+            if self.sim.now > deadline:
+                raise ConditionNotMet(f"no control-plane node took {name} within {DEPLOY_S} s")
+            self.sim.run_for(0.1)
 
     def _fleet_known(self) -> bool:
         admin = self.acting()
@@ -173,6 +191,29 @@ class Stage(Ground):
             and not any(r.group.config.learners for r in found if r.serving)
             for found in groups.values()
         )
+
+    def unfinished(self) -> str:
+        """What was begun and must come to an end by itself, in words: transactions. Lets time pass to look."""
+        if not self.scenario.transactions:
+            return ""
+        held = [key for replica in self._serving() for key in replica.machine.held]
+        if held:
+            return f"{len(held)} items are held by transactions, {held[0]!r} first"
+        for replica in list(self._serving()):
+            if replica.spec.table == LEDGER:
+                rows, _ = self.sim.call(replica.host.name, "group-rows", (replica.spec.group, b"", b""), 5.0)
+                for key, image in rows:
+                    row = None if is_side(key) else read_row(image_body(image))
+                    if row is not None and row.entry.state != COMPLETED:
+                        return f"transaction {row.entry.id} is {row.entry.state} in the ledger"
+        return ""
+
+    def _serving(self) -> Iterator[Replica]:
+        """The replicas that lead a group of a table."""
+        for host in self.hosts():
+            for replica in host.replicas.values():
+                if replica.serving and replica.spec.table:
+                    yield replica
 
     def call_later(self, name: str, method: str, timeout_s: float) -> None:
         """Call a node and let time pass; what it answers does not matter."""

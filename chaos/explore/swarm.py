@@ -17,9 +17,8 @@ from itertools import islice
 from typing import Final
 
 from chaos.explore.coverage import EVERY, Calls
-from chaos.explore.plants import planted
+from chaos.explore.plants import planted, scenario_of
 from chaos.explore.play import Finding, Outcome, play
-from chaos.explore.scenario import generate
 
 CRASHED: Final = "explorer-crashed"
 SEEDS_PER_COLLECTION: Final = 20
@@ -29,7 +28,7 @@ def explore_one(seed: int, plant: str | None = None) -> Outcome:
     """Play one seed. An exception of our own becomes a finding, so that the other seeds go on."""
     calls = Calls() if plant is None and seed % EVERY == 0 else None
     try:
-        return play(generate(seed, plant), planted(plant) if plant is not None else None, calls=calls)
+        return play(scenario_of(seed, plant), planted(plant) if plant is not None else None, calls=calls)
     except Exception as error:
         return broken(seed, f"{type(error).__name__}: {error}")
     finally:

@@ -51,11 +51,11 @@ class Router:
         self._world = world
         self._config = config
         self._credentials = Credentials(world, config, rpc)
-        self._routes = Routes(world, config, rpc)
+        self.routes = Routes(world, config, rpc)
         self._throttle = Throttle(world, config, rpc)
-        self._dispatch = Dispatch(world, config, rpc, self._routes)
-        self._services = RouterServices(world, config, rpc, self._routes, self._throttle, self._dispatch)
-        self._recovery = Recovery(world, rpc, self._services, self._dispatch, self._services.ledger)
+        self.dispatch = Dispatch(world, config, rpc, self.routes)
+        self.services = RouterServices(world, config, rpc, self.routes, self._throttle, self.dispatch)
+        self.recovery = Recovery(world, rpc, self.services, self.dispatch, self.services.ledger)
         self._edge = Edge(world, self._serve, self._give_up)
         self._served: dict[int, int] = {}
         self._date_s = -1
@@ -63,7 +63,7 @@ class Router:
 
     async def start(self) -> None:
         await self._throttle.start()
-        self._recovery.start()
+        self.recovery.start()
         await self._edge.start(HTTP_PORT)
 
     async def stop(self) -> None:
@@ -74,7 +74,7 @@ class Router:
             "connections": self._edge.open_connections,
             "answers": {str(status): count for status, count in sorted(self._served.items())},
             "gac_away": self._throttle.alone,
-            "transactions_taken_over": self._recovery.taken_over,
+            "transactions_taken_over": self.recovery.taken_over,
         }
 
     def _serve(self, request: Request, answer: Answer) -> None:
@@ -104,12 +104,12 @@ class Router:
             return self._carry_out(exchange)
         self._verify(request)
         checked = operation.check(read_body(request.body))
-        table = self._routes.table(checked.table)
+        table = self.routes.table(checked.table)
         if table is None or table.stale or table.table.status not in SERVED:
             return self._carry_out(exchange)
         command = operation.prepare(checked, table.schema)
         budget = self._admit(table, command)
-        target = self._dispatch.at_hand(table, command)
+        target = self.dispatch.at_hand(table, command)
         if target is None:
             return self._go_on(exchange, operation, table, command, budget, None)
 
@@ -125,7 +125,7 @@ class Router:
             else:
                 self._reply(exchange, 200, body)
 
-        self._dispatch.begin(target, command, begun)
+        self.dispatch.begin(target, command, begun)
         return None
 
     async def _go_on(
@@ -139,7 +139,7 @@ class Router:
     ) -> None:
         """What could not be done in the first attempt."""
         try:
-            outcome = await self._dispatch.run(table, command, refused)
+            outcome = await self.dispatch.run(table, command, refused)
             self._charge(budget, command, outcome)
             body = operation.respond(command, outcome)
         except Exception as error:
@@ -188,10 +188,10 @@ class Router:
         if isinstance(operation, DataOperation):
             return await self._data(operation, body)
         if isinstance(operation, CompositeOperation):
-            return await operation.plan(operation.check(body), self._services)
+            return await operation.plan(operation.check(body), self.services)
         if operation.local:
             return operation.respond({"address": request.headers.get("host", ""), **operation.check(body)})
-        return operation.respond(await self._services.control(operation.name, operation.check(body)))
+        return operation.respond(await self.services.control(operation.name, operation.check(body)))
 
     async def _authenticate(self, request: Request) -> None:
         access_key = sigv4.access_key_of(request.headers, request.target)
@@ -215,15 +215,15 @@ class Router:
 
     async def _data(self, operation: DataOperation, body: Any) -> bytes:
         checked = operation.check(body)
-        table = await self._services.table(checked.table)
+        table = await self.services.table(checked.table)
         command = operation.prepare(checked, table.schema)
         budget = self._admit(table, command)
-        outcome = await self._dispatch.run(table, command)
+        outcome = await self.dispatch.run(table, command)
         self._charge(budget, command, outcome)
         return operation.respond(command, outcome)
 
     def _admit(self, table: CachedTable, command: Command) -> TableBudget:
-        budget = self._services.budget(table)
+        budget = self.services.budget(table)
         now = self._world.now()
         admitted = (
             budget.reads.take(ADMITTED_READ, now) if command.kind == "get" else budget.writes.take(ADMITTED_WRITE, now)

@@ -32,8 +32,9 @@ Known = tuple[Operation, list[Step]]
 _steps = msgspec.json.Decoder(list[Step])
 
 
-def check(history: History) -> CheckResult:
-    """Judge every transaction of the load."""
+def check(history: History, *, at_least: int = COMMITTED_MIN) -> CheckResult:
+    """Judge every transaction of the load. Where fewer than ``at_least`` writes or reads succeeded, and nothing is
+    wrong with them, the result is unknown."""
     operations = [operation for operation in history.operations if operation.op in TRANSACTIONS]
     if not operations:
         return CheckResult(name=NAME, result="skipped", why="the load sent no transactions")
@@ -42,7 +43,7 @@ def check(history: History) -> CheckResult:
     good = [operation.op for operation in operations if operation.outcome == "ok"]
     writes, reads = good.count("twrite"), good.count("tread")
     unsure = ""
-    if min(writes, reads) < COMMITTED_MIN:
+    if min(writes, reads) < at_least:
         unsure = f"only {writes} transactional writes and {reads} reads succeeded: that proves nothing"
     return conclude(
         NAME,

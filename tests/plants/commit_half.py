@@ -14,7 +14,7 @@ ONE_IN = 4
 def install(node: Node) -> None:
     if not isinstance(node.role, Router):
         return
-    coordinator = node.role._services._coordinator
+    coordinator = node.role.services._coordinator
     honest = coordinator._finish
     seen = 0
 

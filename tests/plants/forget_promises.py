@@ -13,7 +13,7 @@ from cluster.node.router import Router
 
 def install(node: Node) -> None:
     if isinstance(node.role, Router):
-        keep_routes(node.role._dispatch)
+        keep_routes(node.role.dispatch)
     host = getattr(node.role, "host", None)
     if not isinstance(host, Host) or node.config.role != "storage":
         return

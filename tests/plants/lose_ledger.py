@@ -20,7 +20,7 @@ def install(node: Node) -> None:
     if not isinstance(node.role, Router):
         return
     role, world = node.role, node.world
-    coordinator, recovery = role._services._coordinator, role._recovery
+    coordinator, recovery = role.services._coordinator, role.recovery
     honest = coordinator._finish
     seen = 0
 

@@ -17,7 +17,7 @@ def install(node: Node) -> None:
     if isinstance(host, Host) and node.config.role == "storage":
         host.on_replica.append(_serve_without_lease)
     if isinstance(node.role, Router):
-        keep_routes(node.role._dispatch)
+        keep_routes(node.role.dispatch)
 
 
 def _serve_without_lease(replica: Replica) -> None:

@@ -13,7 +13,7 @@ from cluster.node.rpc import RpcError
 
 def install(node: Node) -> None:
     if isinstance(node.role, Router):
-        install_client(node.role._dispatch)
+        install_client(node.role.dispatch)
 
 
 def install_client(dispatch: Dispatch) -> None:

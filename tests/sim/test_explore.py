@@ -15,10 +15,11 @@ import pytest
 from chaos import cli, plants
 from chaos.errors import InputError
 from chaos.explore import coverage, swarm
+from chaos.explore.drawing import generate
 from chaos.explore.picture import draw
 from chaos.explore.plants import catalogue, planted
 from chaos.explore.play import PROPERTIES, play
-from chaos.explore.scenario import FAULTS, LEADER, NODES_MAX, Action, Scenario, from_yaml, generate, to_yaml
+from chaos.explore.scenario import FAULTS, LEADER, NODES_MAX, Action, Scenario, from_yaml, to_yaml
 from chaos.explore.shrink import shrink
 from cluster.node.host import Host
 from cluster.sim import invariants

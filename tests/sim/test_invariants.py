@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from chaos.explore.drawing import generate
 from chaos.explore.plants import planted
 from chaos.explore.play import play
-from chaos.explore.scenario import LEADER, Action, Scenario, generate
+from chaos.explore.scenario import LEADER, Action, Scenario
 from chaos.explore.stage import Planted, Stage
 from cluster.core.quorum import Quorum
 from cluster.sim import invariants

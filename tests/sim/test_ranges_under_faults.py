@@ -62,7 +62,7 @@ class Scene:
     async def _run_node(self, world: SimWorld, config: NodeConfig) -> None:
         self.nodes[config.name] = node = Node(world, config)
         if self.sticky and isinstance(node.role, Router):
-            keep_routes(node.role._dispatch)
+            keep_routes(node.role.dispatch)
         await node.run()
 
     async def _create(self) -> None:

@@ -141,10 +141,10 @@ def test_a_table_is_updated_while_it_serves() -> None:
         assert await scene.there("meanwhile")
         # Routers take the new rates with the next map they see.
         router: Any = scene.nodes["router-a"].role
-        while router._routes.table(name).write_rate != 40.0:
+        while router.routes.table(name).write_rate != 40.0:
             await scene.put("again", None)
             await asyncio.sleep(0.1)
-        assert router._routes.table(name).read_rate == 900.0
+        assert router.routes.table(name).read_rate == 900.0
 
     scene.sim.run(play(), limit_s=60)
 

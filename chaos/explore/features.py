@@ -1,0 +1,83 @@
+"""What only some seeds have, beside puts and gets of one table: transactions.
+
+A feature widens a scenario that was drawn without it, by a stream of randomness of its own: a seed that has none is
+played as if there were none, and a feature that is forced on (a planted bug may need it) is the one that the seed would
+have drawn. It brings its load, and the faults that mean something to nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from chaos.explore.scenario import Action, Scenario
+
+WIDE: Final = 0.4
+"""The share of seeds that may have features; each of these has one in two of them."""
+
+ACTIONS_MAX: Final = 4
+"""Actions that one feature adds to the schedule."""
+
+
+def widen(scenario: Scenario, wanted: Collection[str] = ()) -> Scenario:
+    """The scenario with the features that its seed draws, and those that are wanted in any case."""
+    rng = Random(f"{scenario.seed}/explore/features")
+    wide = rng.random() < WIDE
+    drawn = [name for name in FEATURES if rng.random() < 0.5 and wide]
+    for name, feature in FEATURES.items():
+        if name in drawn or name in wanted:
+            scenario = feature(scenario, Random(f"{scenario.seed}/explore/{name}"))
+    return scenario
+
+
+def of(scenario: Scenario) -> list[str]:
+    """The features that a scenario has."""
+    return [name for name, there in (("transactions", scenario.transactions),) if there]
+
+
+def _transactions(scenario: Scenario, rng: Random) -> Scenario:
+    """Transactions over two or more partitions, and coordinators that die, pause or are cut off in the middle."""
+    load = {"twrite": round(rng.uniform(0.2, 0.8), 3), "tread": round(rng.uniform(0.1, 0.6), 3)}
+    widened = msgspec.structs.replace(
+        scenario,
+        transactions=rng.choice(["bank", "list-append", "list-append"]),
+        partitions=max(2, scenario.partitions),
+        ops=scenario.ops | load,
+    )
+    routers = [name for name, _, _, _ in widened.client_nodes()]
+    return _with_actions(widened, rng, lambda: _on_router(rng, routers))
+
+
+def _on_router(rng: Random, routers: list[str]) -> Action:
+    targets = list(routers) if rng.random() < 0.15 else [rng.choice(routers)]
+    kind = rng.randrange(8)
+    if kind < 4:
+        return Action("midway-off", 0, _seconds(rng, 0.5, 6), targets, {"messages": rng.randint(1, 20)})
+    if kind < 6:
+        return Action("power-off", 0, _seconds(rng, 0.05, 5), targets, {"unsynced": "lose"})
+    if kind == 6:
+        return Action("pause", 0, _seconds(rng, 0.5, 8), targets)
+    others: dict[str, Any] = {"from": "storage"} if rng.random() < 0.7 else {}
+    direction = rng.choice(["both", "outbound", "inbound"])
+    return Action("partition", 0, _seconds(rng, 0.3, 6), targets, {"direction": direction} | others)
+
+
+def _with_actions(scenario: Scenario, rng: Random, draw: Callable[[], Action]) -> Scenario:
+    """The schedule with some more actions, in the order of time."""
+    more = [
+        msgspec.structs.replace(draw(), at=round(rng.uniform(0.3, scenario.safety_s), 3))
+        for _ in range(rng.randint(1, ACTIONS_MAX))
+    ]
+    return msgspec.structs.replace(scenario, method=sorted([*scenario.method, *more], key=lambda action: action.at))
+
+
+def _seconds(rng: Random, shortest: float, longest: float) -> float:
+    """Short times as often as long ones."""
+    return round(float(shortest * (longest / shortest) ** rng.random()), 4)
+
+
+FEATURES: Final[dict[str, Callable[[Scenario, Random], Scenario]]] = {"transactions": _transactions}
+"""By name, what each makes of a scenario."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cluster.core.errors import ApiError
-from cluster.core.items import DEPTH_MAX, check_base64
+from cluster.core.items import DEPTH_MAX, TRUTHS, check_base64
 
 if TYPE_CHECKING:
     from cluster.api.fields import Field
@@ -25,8 +25,6 @@ BAD_CAST = (
 """Of a scalar where a container of containers has one; the service's own mishap."""
 
 _SCALARS = {"str": "String", "bool": "Boolean", "int": "Integer"}
-_WORDS = ("TRUE", "FALSE", "YES", "NO", "1", "0")
-"""Texts that are truth values to the service."""
 
 
 def check_shape(field: Field, value: Any, *, element: bool = False) -> None:
@@ -121,7 +119,7 @@ def _check_string(content: Any) -> None:
 
 
 def _check_truth(content: Any) -> None:
-    if type(content) is not str or content.upper() not in _WORDS:
+    if type(content) is not str or content.upper() not in TRUTHS:
         _check_scalar(content, "Boolean")
 
 

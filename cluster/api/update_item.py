@@ -37,6 +37,8 @@ from cluster.core.commands import Command, Outcome
 from cluster.core.errors import invalid
 from cluster.core.expressions.parser import parse_update
 from cluster.core.expressions.scope import resolve
+from cluster.core.expressions.static import types_given
+from cluster.core.indexes import check_index_types
 from cluster.core.items import normalise_item
 from cluster.core.keys import KeySchema, check_lookup_key, encode_key
 from cluster.wire.json import encode
@@ -86,18 +88,24 @@ _check_keyless = checker(_KEYLESS, _check_content)
 
 
 def prepare(request: DataRequest, schema: TableSchema) -> Command:
-    """The command; refuses a key that is not the table's and an update of key attributes."""
+    """The command; refuses a key that is not the table's, an update of key attributes, and what is of a type that an
+    index cannot hold, whatever the item is."""
+    indexed = bool(schema.locals or schema.globals)
     check_lookup_key(schema.key, request.content)
     if request.clauses.condition is not None:
         check_paths(schema, condition=request.clauses.condition)
     update = request.clauses.update
     if update is not None:
-        _refuse_key_update(
-            schema.key, [str(resolve(action.path, update.names)[0]) for action in parse_update(update.text).actions]
-        )
+        parsed = parse_update(update.text)
+        _refuse_key_update(schema.key, [str(resolve(action.path, update.names)[0]) for action in parsed.actions])
+        if indexed:
+            check_index_types(schema.indexes_by_name, types_given(parsed, update.names or {}, update.values or {}))
         check_paths(schema, update=update)
     elif request.updates:
         _refuse_key_update(schema.key, [one.name for one in request.updates])
+        if indexed:
+            given = {one.name: next(iter(one.value)) for one in request.updates if one.value is not None}
+            check_index_types(schema.indexes_by_name, given)
     body = request.body
     return Command(
         "update",

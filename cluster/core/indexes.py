@@ -246,6 +246,22 @@ def check_index_keys(indexes: Sequence[IndexKeys], item: Mapping[str, Any], *, u
             raise _too_long(index, item, updating)
 
 
+def check_index_types(indexes: Sequence[IndexKeys], types: Mapping[str, str]) -> None:
+    """Refuse what is to have a type that one of the indexes cannot hold: attributes' names, with their types."""
+    for index in indexes:
+        for attribute in index.hash + index.sort:
+            actual = types.get(attribute.name, attribute.type)
+            if actual != attribute.type:
+                raise _wrong_type(index, attribute, actual)
+
+
+def _wrong_type(index: IndexKeys, attribute: KeyAttribute, actual: str) -> ApiError:
+    return invalid(
+        f"One or more parameter values were invalid: Type mismatch for Index Key {attribute.name} "
+        f"Expected: {attribute.type} Actual: {actual} IndexName: {index.name}"
+    )
+
+
 def _refusal(
     index: IndexKeys, attribute: KeyAttribute, item: Mapping[str, Any], *, sparse: bool, updating: bool = False
 ) -> ApiError | None:
@@ -257,10 +273,7 @@ def _refusal(
     if text is None:
         if updating:
             return invalid("The update expression attempted to update the secondary index key to unsupported type")
-        return invalid(
-            f"One or more parameter values were invalid: Type mismatch for Index Key {attribute.name} "
-            f"Expected: {attribute.type} Actual: {next(iter(value))} IndexName: {index.name}"
-        )
+        return _wrong_type(index, attribute, next(iter(value)))
     if text == "":
         what = "binary" if attribute.type == "B" else "string"
         if updating:

@@ -201,16 +201,25 @@ def _binary(content: Any, depth: int) -> Value:
     return {"B": check_base64(content)}
 
 
-def _boolean(content: Any, depth: int) -> Value:
-    if type(content) is not bool:
+TRUTHS = {"TRUE": True, "YES": True, "1": True, "FALSE": False, "NO": False, "0": False}
+"""Texts, in capitals, that are truth values to the service."""
+
+
+def _truth(content: Any) -> bool:
+    if type(content) is bool:
+        return content
+    truth = TRUTHS.get(content.upper()) if type(content) is str else None
+    if truth is None:
         raise _serialization(_cannot_convert(content, "Boolean"))
-    return {"BOOL": content}
+    return truth
+
+
+def _boolean(content: Any, depth: int) -> Value:
+    return {"BOOL": _truth(content)}
 
 
 def _null(content: Any, depth: int) -> Value:
-    if type(content) is not bool:
-        raise _serialization(_cannot_convert(content, "Boolean"))
-    if not content:
+    if not _truth(content):
         raise invalid(f"{_WRONG}Null attribute value types must have the value of true")
     return {"NULL": True}
 

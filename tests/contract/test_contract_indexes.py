@@ -203,13 +203,39 @@ def test_values_that_an_index_cannot_hold(dynamodb: Any, indexed: str, refused: 
         "AttributeValue for a key attribute cannot contain an empty string value. IndexName: by-g, IndexKey: g",
     ):
         dynamodb.put_item(TableName=indexed, Item={**key, "g": {"S": ""}})
-    with refused(
-        "ValidationException", "The update expression attempted to update the secondary index key to unsupported type"
-    ):
-        dynamodb.update_item(
-            TableName=indexed, Key=key, UpdateExpression="SET g = :g", ExpressionAttributeValues={":g": {"N": "1"}}
-        )
     assert "Item" not in dynamodb.get_item(TableName=indexed, Key=key, ConsistentRead=True)
+
+
+@pytest.mark.parametrize(
+    ("update", "actual"),
+    [
+        ({"UpdateExpression": "SET g = :g"}, "N"),
+        ({"UpdateExpression": "ADD g :g"}, "N"),
+        ({"UpdateExpression": "SET n = g[1], g = n + :g"}, "N"),
+        ({"UpdateExpression": "SET g = list_append(n, n)"}, "L"),
+        ({"AttributeUpdates": {"g": {"Value": {"NULL": True}}}}, "NULL"),
+    ],
+)
+def test_an_update_to_a_type_that_an_index_cannot_hold(
+    dynamodb: Any, indexed: str, refused: Refusal, update: dict[str, Any], actual: str
+) -> None:
+    """What an update makes of any item is told before the item is read, and before paths into the index's key."""
+    if ":g" in update.get("UpdateExpression", ""):
+        update = {**update, "ExpressionAttributeValues": {":g": {"N": "1"}}}
+    key = {"pk": {"S": "wrong"}, "sk": {"S": "1"}}
+    mismatch = f"{WRONG}Type mismatch for Index Key g Expected: S Actual: {actual} IndexName: by-g"
+    with refused("ValidationException", mismatch):
+        dynamodb.update_item(TableName=indexed, Key=key, **update)
+
+
+def test_an_update_that_finds_a_type_that_an_index_cannot_hold(dynamodb: Any, indexed: str, refused: Refusal) -> None:
+    key = {"pk": {"S": "found"}, "sk": {"S": "1"}}
+    dynamodb.put_item(TableName=indexed, Item={**key, "found": {"N": "1"}})
+    unsupported = "The update expression attempted to update the secondary index key to unsupported type"
+    for expression in ("SET g = found", "SET g = if_not_exists(g, found)"):
+        with refused("ValidationException", unsupported):
+            dynamodb.update_item(TableName=indexed, Key=key, UpdateExpression=expression)
+    dynamodb.delete_item(TableName=indexed, Key=key)
 
 
 def test_consistent_reads_of_global_indexes_are_refused(dynamodb: Any, indexed: str, refused: Refusal) -> None:

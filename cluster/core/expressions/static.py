@@ -81,6 +81,25 @@ def check_update(parsed: Parsed, names: Names, values: Values) -> None:
             _check_set_value(action.value, values)
 
 
+def types_given(parsed: Parsed, names: Names, values: Values) -> dict[str, str]:
+    """The attributes to which an update gives something of a type that no item changes, with that type."""
+    types: dict[str, str] = {}
+    for action in parsed.actions:
+        if len(action.path.parts) == 1 and action.value is not None:
+            kind = _type_made(action.value, values)
+            if kind is not None:
+                types[str(resolve(action.path, dict(names))[0])] = kind
+    return types
+
+
+def _type_made(operand: Operand, values: Values) -> str | None:
+    if isinstance(operand, Arithmetic):
+        return "N"
+    if isinstance(operand, Call) and operand.name == "list_append":
+        return "L"
+    return _type_of(operand, values)
+
+
 def _simple_conditions(root: Condition) -> Iterator[Compare | Between | In | Call]:
     """The leaves of a condition, left to right."""
     waiting = [root]

@@ -43,6 +43,11 @@ def test_numbers_are_normalised_at_every_depth() -> None:
     assert items.normalise_value(value) == {"M": {"a": {"L": [{"N": "1"}, {"NS": ["2.5", "10"]}]}}}
 
 
+@pytest.mark.parametrize("text", ["true", "YES", "1", "False", "no", "0"])
+def test_texts_are_truth_values(text: str) -> None:
+    assert items.normalise_value({"L": [{"BOOL": text}]}) == {"L": [{"BOOL": text.lower() in ("true", "yes", "1")}]}
+
+
 def test_nulls_beside_a_type_are_as_if_absent() -> None:
     assert items.normalise_value({"S": "x", "N": None, "unheard-of": 1}) == {"S": "x"}
 
@@ -67,6 +72,7 @@ PREFIX = "One or more parameter values were invalid: "
         ({"SS": ["a", "a"]}, PREFIX + 'Input collection ["a", "a"] contains duplicates.'),
         ({"NS": ["1", "1.0"]}, PREFIX + "Input collection contains duplicates."),
         ({"BS": ["AQ==", "AQ=="]}, PREFIX + 'Input collection ["AQ==","AQ=="]of type BS contains duplicates.'),
+        ({"NULL": "no"}, PREFIX + "Null attribute value types must have the value of true"),
         ({"NULL": False}, PREFIX + "Null attribute value types must have the value of true"),
         ({"M": {"": {"N": "1"}}}, "Empty attribute name"),
         ({"N": "x"}, "The parameter cannot be converted to a numeric value: x"),
@@ -87,7 +93,7 @@ def test_refused_values(value: dict[str, Any], message: str) -> None:
         ({"S": 1.5}, "DECIMAL_VALUE cannot be converted to String"),
         ({"S": True}, "TRUE_VALUE cannot be converted to String"),
         ({"N": 1}, "NUMBER_VALUE cannot be converted to String"),
-        ({"BOOL": "yes"}, "STRING_VALUE cannot be converted to Boolean"),
+        ({"BOOL": "maybe"}, "STRING_VALUE cannot be converted to Boolean"),
         (
             {"B": "abc"},
             "'abc' can not be converted to a Blob: Base64 encoded length is expected a multiple of 4 bytes but "

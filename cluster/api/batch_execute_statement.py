@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cluster.api.fields import ON_CONDITION_FAILURE, RETURN_CAPACITY, Field, Table
 from cluster.api.operation import CompositeOperation, Services
-from cluster.api.partiql import PARAMETERS, STATEMENT, Options, Result, read_statement, run
+from cluster.api.partiql import PARAMETERS, STATEMENT, Options, Result, read_statement, refuse_several, run
 from cluster.core.errors import ApiError, invalid
 from cluster.core.partiql import clauses
 from cluster.core.partiql.nodes import Exists, Select, Statement
@@ -86,7 +86,9 @@ async def _run(member: Member, services: Services) -> Result:
         raise member.refused
     if isinstance(statement, Select):
         table = await services.table(statement.table)
-        if statement.index_name is not None or clauses.split_key(statement.where, table.schema.key.names) is None:
+        if statement.index_name is not None:
+            refuse_several(table.schema.index_named(statement.index_name))
+        if statement.index_name is not None or not clauses.names_a_key(statement.where, table.schema.key.names):
             raise invalid(
                 "Select statements within BatchExecuteStatement must specify the primary key in the where clause."
             )

@@ -11,7 +11,16 @@ from cluster.api import transact_get_items, transact_write_items
 from cluster.api.clauses import Clauses
 from cluster.api.fields import RETURN_CAPACITY, Field, Table
 from cluster.api.operation import CompositeOperation, DataRequest, Services
-from cluster.api.partiql import DUPLICATE, PARAMETERS, STATEMENT, Options, filtered, read_statement, write_request
+from cluster.api.partiql import (
+    DUPLICATE,
+    PARAMETERS,
+    STATEMENT,
+    Options,
+    filtered,
+    read_parameters,
+    read_statement,
+    write_request,
+)
 from cluster.core.errors import ApiError, invalid
 from cluster.core.partiql import clauses
 from cluster.core.partiql.nodes import Delete, Exists, Insert, Select, Statement, Update
@@ -43,6 +52,8 @@ def check_request(body: dict[str, Any]) -> Request:
     """Everything that needs no table."""
     FIELDS.check(body)
     entries = body["TransactStatements"]
+    for entry in entries:
+        read_parameters(entry)  # which are refused by themselves, whatever their statements are
     statements = []
     for at, entry in enumerate(entries):
         try:
@@ -73,17 +84,29 @@ async def plan(request: Request, services: Services) -> bytes:
     if selects:
         return await _read(selects, request, services)
     actions: list[transact_write_items.Action] = []
-    for statement in request.statements:
+    for at, statement in enumerate(request.statements):
         assert not isinstance(statement, Select)
         name = statement.select.table if isinstance(statement, Exists) else statement.table
         table = await services.table(name)
+        if isinstance(statement, Exists):
+            _check_exists(at, statement, table.schema.key.names)
         _, made = write_request(statement, table.schema.key, Options())
         actions.append(transact_write_items.Action(_kind(statement), made))
     wanted = transact_write_items.WriteRequest(actions, request.token, request.digest, request.capacity)
     try:
-        return await transact_write_items.plan(wanted, services)
+        answer = decode(await transact_write_items.plan(wanted, services))
     except ApiError as error:
         raise _told_as_duplicates(error, request.statements) from None
+    return encode({"Responses": [], **answer})
+
+
+def _check_exists(at: int, statement: Exists, names: Sequence[str]) -> None:
+    split = clauses.split_key(statement.select.where, names)
+    if split is None or not split[1]:
+        raise invalid(
+            f"Validation failed in TransactStatements[{at}]: EXISTS() must contain a single item read with additional "
+            "condition"
+        )
 
 
 def _kind(statement: Insert | Update | Delete | Exists) -> str:
@@ -116,7 +139,7 @@ async def _read(selects: list[Select], request: Request, services: Services) -> 
     for at, select in enumerate(selects):
         table = await services.table(select.table)
         split = clauses.split_key(select.where, table.schema.key.names)
-        if split is None:
+        if split is None or not clauses.names_a_key(select.where, table.schema.key.names):
             raise invalid(
                 f"Validation failed in TransactStatements[{at}]: Select statements within ExecuteTransaction must "
                 "specify the primary key in the where clause."

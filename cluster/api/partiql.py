@@ -23,7 +23,7 @@ from cluster.api.query import storage_key
 from cluster.api.selection import Pages, Source, Wanted, check_projected, find_source
 from cluster.core import side
 from cluster.core.commands import Clause
-from cluster.core.errors import ApiError, invalid
+from cluster.core.errors import ApiError, in_older_words, invalid
 from cluster.core.expressions import keyconditions
 from cluster.core.expressions.conditions import holds
 from cluster.core.expressions.legacy import COMPARATORS, Comparison
@@ -51,6 +51,7 @@ from cluster.core.partiql.nodes import (
 )
 from cluster.core.partiql.parser import parse
 from cluster.core.ranges import ANY, ITEMS
+from cluster.core.shape import IndexShape
 from cluster.wire.json import decode, encode
 
 STATEMENT_BYTES_MAX = 8192
@@ -91,8 +92,7 @@ class Result(NamedTuple):
 
 def read_statement(entry: Mapping[str, Any]) -> Statement:
     """The statement of a request, parsed. Raises ``ValidationException``."""
-    parameters = [normalise_value(value) for value in entry.get("Parameters") or ()]
-    statement = parse(entry["Statement"], parameters)
+    statement = parse(entry["Statement"], read_parameters(entry))
     if not isinstance(statement, Insert):
         where = statement.select.where if isinstance(statement, Exists) else statement.where
         clauses.check_operands(where)
@@ -104,6 +104,14 @@ def read_statement(entry: Mapping[str, Any]) -> Statement:
             "DELETE statements."
         )
     return statement
+
+
+def read_parameters(entry: Mapping[str, Any]) -> list[Value]:
+    """The parameters of a request's statement, checked."""
+    try:
+        return [normalise_value(value) for value in entry.get("Parameters") or ()]
+    except ApiError as error:
+        raise in_older_words(error) from None
 
 
 async def run(statement: Statement, options: Options, services: Services) -> Result:
@@ -182,6 +190,7 @@ async def _select(statement: Select, options: Options, services: Services) -> Re
         "ConsistentRead": options.consistent,
     }
     source = await _source(services, body)
+    refuse_several(source.index)
     parts, others = _parts(statement, source)
     reverse = _check_order(statement, source, keyed=bool(parts[0].conditions))
     _check_filter(others, source, keyed=bool(parts[0].conditions))
@@ -251,6 +260,15 @@ async def _source(services: Services, body: Mapping[str, Any]) -> Source:
         if error.message.startswith("Consistent reads are not supported on global"):
             raise invalid("Strongly consistent read is not supported on Global Secondary Indexes") from None
         raise
+
+
+def refuse_several(index: IndexShape | None) -> None:
+    """An index whose key has several hash or several sort attributes is not for statements."""
+    if index is not None and (len(index.hash) > 1 or len(index.sort) > 1):
+        raise invalid(
+            "PartiQL statements cannot be executed on tables with multi-attribute HASH keys or multi-attribute RANGE "
+            "keys."
+        )
 
 
 def _parts(statement: Select, source: Source) -> tuple[list[_Part], list[Condition]]:

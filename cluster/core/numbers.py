@@ -24,8 +24,8 @@ _PLAIN_INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,37})\Z")
 _NUMBER = re.compile(r"([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?\Z")
 _EXPONENT_TEXT_MAX = 19
 """Digits of the greatest exponent that is read at all: it has 64 bits."""
-_WRAPS = 2**31 - 1
-"""The older layer's numbers are Java's ``BigDecimal``, whose exponents have 32 bits: the last of them wraps."""
+_SCALES = range(-(2**31), 2**31)
+"""The older layer's numbers are Java's ``BigDecimal``, whose exponents and scales have 32 bits."""
 _EXACT = Context(prec=600, Emax=999999, Emin=-999999)
 """Wide enough that a sum or difference of two legal numbers is never rounded (they span 256 decimal places)."""
 
@@ -51,10 +51,11 @@ def _split(text: str) -> tuple[bool, str, int]:
     digits = digits.rstrip("0")
     written = 0 if exponent_text is None else _exponent(exponent_text, text)
     exponent = written + (len(whole) - 1 - leading if digits else 0)
-    if exponent > EXPONENT_MAX:
-        raise RefusedValue(OVERFLOW, older=UNDERFLOW if written == _WRAPS else OVERFLOW)
-    if exponent < EXPONENT_MIN:
-        raise RefusedValue(UNDERFLOW)
+    if not EXPONENT_MIN <= exponent <= EXPONENT_MAX:
+        said = OVERFLOW if exponent > EXPONENT_MAX else UNDERFLOW
+        if written not in _SCALES or len(all_digits) - len(whole) - written not in _SCALES:
+            raise RefusedValue(said, older=_no_number(text).message)
+        raise RefusedValue(said, older=said if exponent + 1 in _SCALES else UNDERFLOW)  # it wraps to a small one
     if len(digits) > DIGITS_MAX:
         raise RefusedValue(TOO_MANY_DIGITS)
     return (sign == "-", digits, exponent) if digits else (False, "", 0)

@@ -29,6 +29,7 @@ from cluster.core.partiql.nodes import (
 )
 
 _OR, _AND, _NOT, _SIMPLE = range(4)
+_PRESENCE = ("attribute_exists", "attribute_not_exists")
 _SET_FUNCTIONS = {"set_add": "ADD", "set_delete": "DELETE"}
 
 
@@ -95,6 +96,14 @@ def split_key(where: Condition | None, names: Iterable[str]) -> tuple[Item, list
     return (key, others) if len(key) == len(wanted) else None
 
 
+def names_a_key(where: Condition | None, names: Iterable[str]) -> bool:
+    """Whether a SELECT of several at once may say this: all of the key, and of presence nothing."""
+    split = split_key(where, names)
+    if split is None:
+        return False
+    return not any(isinstance(node, Function) and node.name in _PRESENCE for node in split[1])
+
+
 def heads(conditions: Iterable[Condition]) -> list[str]:
     """Names of the attributes that conditions look at, each once."""
     words = _Words()
@@ -129,9 +138,7 @@ def update_clause(sets: Iterable[Set]) -> Clause:
         if one.value is None:
             sections.setdefault("REMOVE", []).append(path)
         elif isinstance(one.value, Function) and one.value.name in _SET_FUNCTIONS:
-            target, elements = one.value.arguments
-            if target != one.path:
-                raise invalid(f"The first operand of {one.value.name} must be the attribute that is set")
+            elements = one.value.arguments[1]
             sections.setdefault(_SET_FUNCTIONS[one.value.name], []).append(f"{path} {words.operand(elements)}")
         else:
             sections.setdefault("SET", []).append(f"{path} = {words.operand(one.value)}")
@@ -203,5 +210,5 @@ class _Words:
         path = self.path(node.path)
         if node.what == "MISSING":
             return f"{'attribute_exists' if node.negated else 'attribute_not_exists'}({path})"
-        text = f"attribute_type({path}, {self.operand(Literal({'S': 'NULL'}))})"
+        text = f"attribute_type({path}, {self.operand(Literal({'S': node.what}))})"
         return f"NOT {text}" if node.negated else text

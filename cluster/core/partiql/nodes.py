@@ -48,10 +48,11 @@ class In(NamedTuple):
 
 
 class Is(NamedTuple):
-    """``IS [NOT] MISSING`` or ``IS [NOT] NULL``."""
+    """``IS [NOT] MISSING``, ``IS [NOT] NULL`` or ``IS [NOT]`` a type."""
 
     path: Path
     what: str
+    """``MISSING`` or the letters of a type."""
     negated: bool
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.core import numbers
 from cluster.core.errors import invalid
 from cluster.core.items import Item, Value
 from cluster.core.partiql.nodes import (
@@ -32,16 +31,41 @@ from cluster.core.partiql.nodes import (
     Statement,
     Update,
 )
-from cluster.core.partiql.tokens import StatementError, Token, tokenize
+from cluster.core.partiql.reader import Reader, wrong_number
+from cluster.core.partiql.tokens import StatementError
 
-NESTING_MAX = 48
 COMPARATORS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-CONDITION_FUNCTIONS = {"begins_with": 2, "contains": 2, "attribute_type": 2, "size": 1}
+CONDITION_FUNCTIONS = {
+    "begins_with": 2,
+    "contains": 2,
+    "attribute_type": 2,
+    "size": 1,
+    "attribute_exists": 1,
+    "attribute_not_exists": 1,
+}
+_PREDICATES = frozenset(CONDITION_FUNCTIONS) - {"size"}
 UPDATE_FUNCTIONS = {"list_append": 2, "set_add": 2, "set_delete": 2, "if_not_exists": 2}
+SET_FUNCTIONS = ("set_add", "set_delete")
+TYPES = {
+    "MISSING": "MISSING",
+    "NULL": "NULL",
+    **dict.fromkeys(("BOOL", "BOOLEAN"), "BOOL"),
+    **dict.fromkeys(("STRING", "CHAR", "CHARACTER", "VARCHAR"), "S"),
+    **dict.fromkeys(("INT", "INT2", "INT4", "INT8", "INTEGER", "SMALLINT", "BIGINT"), "N"),
+    **dict.fromkeys(("DECIMAL", "NUMERIC", "FLOAT", "REAL", "DOUBLE"), "N"),
+    "BLOB": "B",
+    "LIST": "L",
+    **dict.fromkeys(("STRUCT", "TUPLE"), "M"),
+}
+"""What IS asks for: PartiQL's names of types, and the letters that DynamoDB has for them."""
 _RESERVED = frozenset(
-    ("SELECT", "FROM", "WHERE", "AND", "OR", "NOT", "IN", "BETWEEN", "IS", "MISSING", "NULL", "TRUE", "FALSE")
-)
+    ("SELECT", "FROM", "WHERE", "ORDER", "AND", "OR", "NOT", "IN", "BETWEEN", "IS", "LIKE", "MISSING", "NULL")
+).union(("TRUE", "FALSE"))
 """Words that are no names unless quoted: those that could follow, or stand in, the place of one."""
+_LEFTOVER = "Unexpected token after expression"
+_JOINS = frozenset(("INNER", "OUTER", "LEFT", "RIGHT", "FULL", "CROSS", "JOIN"))
+"""Words that are no names within a path, either."""
+_AFTER_TABLE = frozenset(("WHERE", "ORDER", "SET", "REMOVE", "RETURNING", "VALUE"))
 
 
 def parse(text: str, parameters: Sequence[Value]) -> Statement:
@@ -50,64 +74,17 @@ def parse(text: str, parameters: Sequence[Value]) -> Statement:
     statement = parser.statement()
     parser.take(";")
     if parser.token.kind != "end":
-        raise StatementError(f"Unexpected term after expression: {parser.token.text}")
+        raise StatementError(_LEFTOVER)
     if parser.used != len(parameters):
-        raise _wrong_number()
+        raise wrong_number()
     return statement
 
 
-def _wrong_number() -> Exception:
-    return invalid("Number of parameters in request and statement don't match.")
-
-
-class _Parser:
+class _Parser(Reader):
     def __init__(self, text: str, parameters: Sequence[Value]) -> None:
-        self.tokens = tokenize(text)
-        self.at = 0
-        self.parameters = parameters
-        self.used = 0
-        self.depth = 0
-
-    # --- tokens ---
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.at]
-
-    def wrong(self) -> StatementError:
-        token = self.token
-        return StatementError(
-            "Unexpected end of statement" if token.kind == "end" else f"Unexpected term: {token.text}"
-        )
-
-    def take(self, mark: str) -> bool:
-        if self.token.kind == "mark" and self.token.text == mark:
-            self.at += 1
-            return True
-        return False
-
-    def expect(self, mark: str) -> None:
-        if not self.take(mark):
-            raise self.wrong()
-
-    def take_word(self, *words: str) -> bool:
-        """Take these keywords if they all follow, in this order."""
-        if all(self.tokens[min(self.at + n, len(self.tokens) - 1)].keyword == word for n, word in enumerate(words)):
-            self.at += len(words)
-            return True
-        return False
-
-    def expect_word(self, *words: str) -> None:
-        if not self.take_word(*words):
-            raise self.wrong()
-
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > NESTING_MAX:
-            raise StatementError("The statement is nested too deeply")
-
-    def leave(self) -> None:
-        self.depth -= 1
+        super().__init__(text, parameters)
+        self.functions = CONDITION_FUNCTIONS
+        """Those that may be called where the parser is."""
 
     # --- statements ---
 
@@ -118,7 +95,11 @@ class _Parser:
             return self.insert()
         if self.take_word("UPDATE"):
             return self.update()
+        if self.take_word("FROM"):
+            return self.update_from_first()
         if self.take_word("DELETE", "FROM"):
+            if self.token.kind not in ("word", "quoted") or self.token.keyword in _RESERVED:
+                raise StatementError("Expected identifier for simple path")
             table = self.table()
             where = self.where()
             return Delete(table, where, self.returning())
@@ -133,9 +114,9 @@ class _Parser:
     def select(self) -> Select:
         columns: list[Path] | None = None
         if not self.take("*"):
-            columns = [self.path()]
+            columns = [self.column()]
             while self.take(","):
-                columns.append(self.path())
+                columns.append(self.column())
         self.expect_word("FROM")
         names = self.source()
         where = self.where()
@@ -147,6 +128,11 @@ class _Parser:
         index = names[1] if len(names) == 2 else None
         return Select(names[0], index, tuple(columns) if columns is not None else None, where, tuple(order))
 
+    def column(self) -> Path:
+        if self.opens_call():
+            raise invalid(f"Unexpected path component at {self.position(self.token)}")
+        return self.path()
+
     def ordering(self) -> tuple[Path, bool]:
         path = self.path()
         falls = self.take_word("DESC")
@@ -154,8 +140,8 @@ class _Parser:
             self.take_word("ASC")
         return path, falls
 
-    def source(self) -> list[str]:
-        """A table's name, and perhaps an index's."""
+    def source(self, *, aliased: bool = True) -> list[str]:
+        """A table's name, and perhaps an index's; ``aliased``: another name could follow, which is refused."""
         names = [self.name()]
         while self.take("."):
             names.append(self.name())
@@ -163,10 +149,12 @@ class _Parser:
             raise invalid("A path may contain at most 2 components in the FROM clause")
         if not all(names):
             raise invalid("Path component cannot be an empty string")
+        if aliased and self.token.kind in ("word", "quoted") and self.token.keyword not in _AFTER_TABLE:
+            raise invalid("Aliasing is not supported")
         return names
 
-    def table(self) -> str:
-        names = self.source()
+    def table(self, *, aliased: bool = True) -> str:
+        names = self.source(aliased=aliased)
         if len(names) > 1:
             raise invalid("Only table names are allowed in statements that write")
         return names[0]
@@ -185,8 +173,10 @@ class _Parser:
         raise self.wrong()
 
     def insert(self) -> Insert:
-        table = self.table()
-        self.expect_word("VALUE")
+        table = self.table(aliased=False)
+        if not self.take_word("VALUE"):
+            raise StatementError(_LEFTOVER)
+        self.place = []
         value = self.operand(self.primary())
         if not isinstance(value, Literal) or "M" not in value.value:
             raise invalid(
@@ -197,7 +187,20 @@ class _Parser:
 
     def update(self) -> Update:
         table = self.table()
+        sets = self.changes()
+        where = self.where()
+        return Update(table, sets, where, self.returning())
+
+    def update_from_first(self) -> Update:
+        """The same with its parts in another order."""
+        table = self.table()
+        where = self.where()
+        sets = self.changes()
+        return Update(table, sets, where, self.returning())
+
+    def changes(self) -> tuple[Set, ...]:
         sets: list[Set] = []
+        self.functions = UPDATE_FUNCTIONS
         while True:
             if self.take_word("SET"):
                 sets.append(self.assignment())
@@ -211,18 +214,33 @@ class _Parser:
                 break
         if not sets:
             raise self.wrong()
-        where = self.where()
-        return Update(table, tuple(sets), where, self.returning())
+        self.functions = CONDITION_FUNCTIONS
+        return tuple(sets)
 
     def assignment(self) -> Set:
         path = self.path()
         self.expect("=")
+        call = self.at
         left = self.operand(self.primary())
+        if isinstance(left, Function) and left.name in SET_FUNCTIONS:
+            self.check_set_function(path, left, call)
         if self.token.kind == "mark" and self.token.text in "+-":
             operator = self.token.text
             self.at += 1
             return Set(path, Arithmetic(operator, left, self.operand(self.primary())))
         return Set(path, left)
+
+    def check_set_function(self, path: Path, node: Function, call: int) -> None:
+        """``call`` is the place of its name among the tokens."""
+        name = node.name.upper()
+        if node.arguments[0] != path:
+            raise invalid(
+                f"The first argument to {name} must equal the assignment value at {self.position(self.tokens[call])}"
+            )
+        elements = node.arguments[1]
+        if not isinstance(elements, Literal) or next(iter(elements.value)) not in ("SS", "NS", "BS"):
+            first = self.position(self.tokens[call + 2])
+            raise invalid(f"The second argument to {name} must be a value with type SET at {first}")
 
     # --- names and paths ---
 
@@ -237,6 +255,8 @@ class _Parser:
         parts: list[str | int] = [self.name()]
         while True:
             if self.take("."):
+                if self.token.keyword in _JOINS:
+                    raise StatementError("Invalid path dot component")
                 parts.append(self.name())
             elif self.take("["):
                 token = self.token
@@ -273,6 +293,7 @@ class _Parser:
             return first
         parts = [self.condition(first)]
         while self.take_word("OR"):
+            self.expect_operand()
             parts.append(self.condition(self.all_of()))
         return Or(tuple(parts))
 
@@ -282,8 +303,13 @@ class _Parser:
             return first
         parts = [self.condition(first)]
         while self.take_word("AND"):
+            self.expect_operand()
             parts.append(self.condition(self.negation()))
         return And(tuple(parts))
+
+    def expect_operand(self) -> None:
+        if self.token.kind == "end":
+            raise StatementError("Missing right-hand side expression of infix operator")
 
     def negation(self) -> Operand | Condition:
         inverted = found = False
@@ -299,7 +325,7 @@ class _Parser:
         token = self.token
         if token.kind == "mark" and token.text in COMPARATORS:
             self.at += 1
-            return Compare(COMPARATORS[token.text], self.operand(left), self.operand(self.primary()))
+            return _compared(COMPARATORS[token.text], self.operand(left), self.operand(self.primary()))
         if self.take_word("IS"):
             return self.being(left)
         negated = self.take_word("NOT")
@@ -319,10 +345,13 @@ class _Parser:
         if not isinstance(left, Path):
             raise StatementError("Expected a path before IS")
         negated = self.take_word("NOT")
-        for what in ("MISSING", "NULL"):
-            if self.take_word(what):
-                return Is(left, what, negated)
-        raise self.wrong()
+        what = TYPES.get(self.token.keyword)
+        if what is None:
+            raise StatementError("Expected type name")
+        self.at += 1
+        if self.tokens[self.at - 1].keyword == "DOUBLE":
+            self.expect_word("PRECISION")
+        return Is(left, what, negated)
 
     def options(self) -> tuple[Operand, ...]:
         """What IN chooses from: in brackets, in parentheses, or one list that is a parameter."""
@@ -347,23 +376,27 @@ class _Parser:
             self.expect(")")
             self.leave()
             return node
-        if token.kind == "word" and self.tokens[self.at + 1].text == "(" and self.tokens[self.at + 1].kind == "mark":
+        if self.opens_call():
             return self.call()
         value = self.value()
         return Literal(value) if value is not None else self.path()
 
     def call(self) -> Function:
-        name = self.token.text.lower()
-        wanted = CONDITION_FUNCTIONS.get(name) or UPDATE_FUNCTIONS.get(name)
+        token = self.token
+        name = token.text.lower()
+        wanted = self.functions.get(name)
         if wanted is None:
-            raise invalid(f"Unsupported function: {self.token.text}")
+            raise invalid(f"Unrecognized function: {name} at {self.position(token)}")
         self.at += 2
         self.enter()
-        arguments = [self.operand(self.primary())]
-        while self.take(","):
+        arguments: list[Operand] = []
+        while not self.take(")"):
+            if arguments:
+                self.expect(",")
             arguments.append(self.operand(self.primary()))
-        self.expect(")")
         self.leave()
+        if len(arguments) != wanted and name in SET_FUNCTIONS:
+            raise invalid(f"{name.upper()} must have exactly two arguments at {self.position(token)}")
         if len(arguments) != wanted:
             raise invalid(
                 "Incorrect number of operands for operator or function; operator or function: "
@@ -371,90 +404,12 @@ class _Parser:
             )
         return Function(name, tuple(arguments))
 
-    # --- values ---
 
-    def value(self) -> Value | None:
-        """A literal or a parameter; None where something else stands."""
-        token = self.token
-        kind = token.kind
-        if kind == "string":
-            self.at += 1
-            return {"S": token.text}
-        if kind == "number":
-            self.at += 1
-            return {"N": numbers.normalise(token.text)}
-        if kind == "word":
-            return self.word()
-        if kind != "mark":
-            return None
-        if token.text in "+-" and self.tokens[self.at + 1].kind == "number":
-            self.at += 2
-            return {"N": numbers.normalise(token.text + self.tokens[self.at - 1].text)}
-        if token.text == "?":
-            return self.parameter()
-        self.enter()
-        found = self.collection()
-        self.leave()
-        return found
-
-    def word(self) -> Value | None:
-        for word, value in (("TRUE", {"BOOL": True}), ("FALSE", {"BOOL": False}), ("NULL", {"NULL": True})):
-            if self.take_word(word):
-                return value
-        return None
-
-    def parameter(self) -> Value:
-        self.at += 1
-        if self.used >= len(self.parameters):
-            raise _wrong_number()
-        self.used += 1
-        return self.parameters[self.used - 1]
-
-    def collection(self) -> Value | None:
-        if self.take("{"):
-            return {"M": self.members()}
-        if self.take("["):
-            return {"L": self.elements("]")}
-        if self.take("<<"):
-            return _set_of(self.elements(">>"))
-        return None
-
-    def members(self) -> Item:
-        members: Item = {}
-        while not self.take("}"):
-            if members:
-                self.expect(",")
-            if self.token.kind not in ("string", "quoted"):
-                raise self.wrong()
-            name = self.token.text
-            self.at += 1
-            self.expect(":")
-            if name in members:
-                raise invalid(f"Attribute name {name} appears more than once in a map")
-            members[name] = self.literal()
-        return members
-
-    def elements(self, closing: str) -> list[Value]:
-        found: list[Value] = []
-        while not self.take(closing):
-            if found:
-                self.expect(",")
-            found.append(self.literal())
-        return found
-
-    def literal(self) -> Value:
-        value = self.value()
-        if value is None:
-            raise self.wrong()
-        return value
-
-
-def _set_of(elements: list[Value]) -> Value:
-    kinds = {next(iter(element)) for element in elements}
-    if len(kinds) != 1 or not kinds <= {"S", "N", "B"}:
-        raise invalid("A set must hold one or more values, all strings, all numbers or all binaries")
-    kind = kinds.pop()
-    found = [element[kind] for element in elements]
-    if len(dict.fromkeys(found)) != len(found):
-        raise invalid("Input collection contains duplicates")
-    return {kind + "S": found}
+def _compared(operator: str, left: Operand, right: Operand) -> Condition:
+    """A comparison; that of a function which is a condition with a truth value is the condition, or its opposite."""
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, Function) and one.name in _PREDICATES and isinstance(other, Literal):
+            truth = other.value.get("BOOL")
+            if truth is not None and operator in ("=", "<>"):
+                return one if truth is (operator == "=") else Not(one)
+    return Compare(operator, left, right)

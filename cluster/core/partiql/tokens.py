@@ -23,6 +23,9 @@ class Token(NamedTuple):
 
     kind: str
     text: str
+    start: int = 0
+    """Where it is in the statement, quotes included."""
+    end: int = 0
 
     @property
     def keyword(self) -> str:
@@ -30,28 +33,22 @@ class Token(NamedTuple):
         return self.text.upper() if self.kind == "word" else ""
 
 
-END = Token("end", "")
-
-
 class StatementError(ApiError):
     """A statement that cannot be read."""
 
     def __init__(self, detail: str = "") -> None:
-        tail = f": {detail}" if detail else ""
-        super().__init__("ValidationException", f"Statement wasn't well formed, can't be processed{tail}")
+        super().__init__("ValidationException", f"Statement wasn't well formed, can't be processed: {detail}")
 
 
 def tokenize(text: str) -> list[Token]:
-    """Tokens of a statement, :data:`END` last. Raises :class:`StatementError`."""
+    """Tokens of a statement, one of kind ``end`` last. Raises :class:`StatementError`."""
     tokens: list[Token] = []
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            if text[at] in "\"'":
-                raise StatementError
-            raise StatementError(f"Invalid character at position {at + 1}")
-        at = match.end()
+            raise StatementError
+        start, at = at, match.end()
         kind = match.lastgroup or ""
         if kind == "space":
             continue
@@ -59,6 +56,6 @@ def tokenize(text: str) -> list[Token]:
         if kind in ("quoted", "string"):
             quote = found[0]
             found = found[1:-1].replace(quote * 2, quote)
-        tokens.append(Token(kind, found))
-    tokens.append(END)
+        tokens.append(Token(kind, found, start, at))
+    tokens.append(Token("end", "", len(text), len(text)))
     return tokens

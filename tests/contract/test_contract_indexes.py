@@ -230,9 +230,9 @@ def test_an_update_to_a_type_that_an_index_cannot_hold(
 
 def test_an_update_that_finds_a_type_that_an_index_cannot_hold(dynamodb: Any, indexed: str, refused: Refusal) -> None:
     key = {"pk": {"S": "found"}, "sk": {"S": "1"}}
-    dynamodb.put_item(TableName=indexed, Item={**key, "found": {"N": "1"}})
+    dynamodb.put_item(TableName=indexed, Item={**key, "e": {"N": "1"}})
     unsupported = "The update expression attempted to update the secondary index key to unsupported type"
-    for expression in ("SET g = found", "SET g = if_not_exists(g, found)"):
+    for expression in ("SET g = e", "SET g = if_not_exists(g, e)"):
         with refused("ValidationException", unsupported):
             dynamodb.update_item(TableName=indexed, Key=key, UpdateExpression=expression)
     dynamodb.delete_item(TableName=indexed, Key=key)

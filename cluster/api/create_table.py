@@ -89,7 +89,7 @@ def _check_schema(body: dict[str, Any]) -> None:
         raise invalid("Invalid KeySchema: The first KeySchemaElement is not a HASH key type")
     if len(schema) == 2 and schema[1]["KeyType"] != "RANGE":
         raise invalid("Invalid KeySchema: The second KeySchemaElement is not a RANGE key type")
-    indexed = body.get("LocalSecondaryIndexes") or body.get("GlobalSecondaryIndexes")
+    indexed = body.get("LocalSecondaryIndexes") is not None or body.get("GlobalSecondaryIndexes") is not None
     if not indexed and len(defined) != len(keys):
         raise invalid(
             "One or more parameter values were invalid: Number of attributes in KeySchema does not exactly match "

@@ -94,12 +94,12 @@ def check(body: Mapping[str, Any]) -> None:
             raise invalid(f"{WRONG}List of {member} is empty")
     if not locals_ and not globals_:
         return
-    check_definitions(body, [*(locals_ or ()), *(globals_ or ())])
-    seen: list[str] = []
     if locals_ and len(body["KeySchema"]) != 2:
         raise invalid(
             f"{WRONG}Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex"
         )
+    check_definitions(body, [*(locals_ or ()), *(globals_ or ())])
+    seen: list[str] = []
     for index in locals_ or ():
         _check_local(index, body["KeySchema"])
         _check_name(index, seen)
@@ -115,7 +115,7 @@ def check(body: Mapping[str, Any]) -> None:
 
 
 def check_definitions(body: Mapping[str, Any], indexes: Sequence[Mapping[str, Any]]) -> None:
-    """Every key attribute has a definition, and every definition a key: looked at before any other rule of indexes."""
+    """Every key attribute has a definition, and every definition a key: looked at before the rules of any index."""
     defined = names_of(body["AttributeDefinitions"])
     used = names_of(body["KeySchema"])
     for index in indexes:
@@ -210,7 +210,7 @@ def _check_throughput(index: Mapping[str, Any], *, on_demand: bool) -> None:
         )
     if not on_demand and units is None:
         raise invalid(f"{WRONG}ProvisionedThroughput is not specified for index: {name}")
-    throughput.check_units(units)
+    throughput.check_units(units, f" for index {name}")
     throughput.check_quota(units)
     check_maxima(index, on_demand=on_demand)
 

@@ -23,9 +23,14 @@ FIELD = Field(
         "member",
         "struct",
         members=(
-            Field("Update", "struct", members=(NAME, throughput.THROUGHPUT, throughput.ON_DEMAND, throughput.WARM)),
-            Field("Create", "struct", members=GLOBAL),
-            Field("Delete", "struct", members=(NAME,)),
+            Field(
+                "Update",
+                "struct",
+                members=(NAME, throughput.THROUGHPUT, throughput.ON_DEMAND, throughput.WARM),
+                shape="UpdateGlobalSecondaryIndexAction",
+            ),
+            Field("Create", "struct", members=GLOBAL, shape="CreateGlobalSecondaryIndexAction"),
+            Field("Delete", "struct", members=(NAME,), shape="DeleteGlobalSecondaryIndexAction"),
         ),
     ),
 )
@@ -72,7 +77,7 @@ def check(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         seen.append(name)
         if given[0] == "Create":
             _check_create(update["Create"], body)
-        throughput.check_units(update[given[0]].get("ProvisionedThroughput"))
+        throughput.check_units(update[given[0]].get("ProvisionedThroughput"), f" for index {name}")
     if any(update.get("Create") or update.get("Delete") for update in updates):
         _check_company(body)
     return updates

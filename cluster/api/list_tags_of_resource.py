@@ -15,8 +15,7 @@ FIELDS = Table(tags.ARN, Field("NextToken", "str"))
 
 def check_request(body: dict[str, Any]) -> dict[str, Any]:
     """``{"name", "arn"}``."""
-    tags.check_arn_given(body)
-    FIELDS.check(body)
+    tags.check_fields(FIELDS, body)
     name = tags.table_of(body["ResourceArn"], "ListTagsOfResource")
     if body.get("NextToken") is not None:
         raise invalid(f"Invalid NextToken: {body['NextToken']}")

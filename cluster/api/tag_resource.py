@@ -14,8 +14,7 @@ FIELDS = Table(tags.ARN, tags.TAGS._replace(required=True))
 
 def check_request(body: dict[str, Any]) -> dict[str, Any]:
     """``{"name", "arn", "tags"}``."""
-    tags.check_arn_given(body)
-    FIELDS.check(body)
+    tags.check_fields(FIELDS, body)
     name = tags.table_of(body["ResourceArn"], "TagResource")
     if not body["Tags"]:
         raise invalid("Atleast one Tag needs to be provided as Input.")

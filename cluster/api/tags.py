@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.api.fields import Field
+from cluster.api.fields import Field, Table
 from cluster.api.tables import ACCOUNT
 from cluster.core.errors import ApiError, invalid
 
@@ -30,10 +30,12 @@ TAGS = Field(
 )
 
 
-def check_arn_given(body: dict[str, Any]) -> None:
-    """An ARN must be there before anything else is looked at."""
+def check_fields(fields: Table, body: dict[str, Any]) -> None:
+    """An ARN must be there before any other rule is looked at."""
+    fields.check_shapes(body)
     if body.get("ResourceArn") is None:
         raise invalid("Invalid TableArn")
+    fields.check(body)
 
 
 def table_of(arn: str, operation: str) -> str:

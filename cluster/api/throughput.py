@@ -80,13 +80,13 @@ SHARED = (
 )
 
 
-def check_units(throughput: dict[str, Any] | None) -> None:
-    """Refuse provisioned units out of bounds, or over the table's quota."""
+def check_units(throughput: dict[str, Any] | None, where: str = "") -> None:
+    """Refuse provisioned units out of bounds; ``where`` is added to the refusal."""
     if throughput is None:
         return
     for member in ("ReadCapacityUnits", "WriteCapacityUnits"):
         if throughput[member] > _UNITS_MAX:
-            raise invalid(f"Given value {throughput[member]} for {member} is out of bounds")
+            raise invalid(f"Given value {throughput[member]} for {member} is out of bounds{where}")
 
 
 def check_quota(throughput: dict[str, Any] | None) -> None:

@@ -14,8 +14,7 @@ FIELDS = Table(tags.ARN, Field("TagKeys", "list", required=True, element=Field("
 
 def check_request(body: dict[str, Any]) -> dict[str, Any]:
     """``{"name", "arn", "keys"}``."""
-    tags.check_arn_given(body)
-    FIELDS.check(body)
+    tags.check_fields(FIELDS, body)
     name = tags.table_of(body["ResourceArn"], "UntagResource")
     if not body["TagKeys"]:
         raise invalid("Atleast one Tag Key needs to be provided as Input.")

@@ -49,6 +49,7 @@ MANY = [f"{role}{number}" for role in "hr" for number in range(6)]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (table("pk", "sk", **locals_()), f"{WRONG}List of LocalSecondaryIndexes is empty"),
     (table("pk", "sk", **globals_()), f"{WRONG}List of GlobalSecondaryIndexes is empty"),
+    (table("pk", "idle", schema=("pk",), **locals_()), f"{WRONG}List of LocalSecondaryIndexes is empty"),
     (
         table("pk", "sk", **globals_(index("g-q", "q"))),
         f"{WRONG}Some index key attributes are not defined in AttributeDefinitions. Keys: [q], "
@@ -60,6 +61,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         table("pk", "l", schema=("pk",), **locals_(index("l-l", "pk", "+l"))),
+        f"{WRONG}Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
+    ),
+    (
+        table("pk", "l", schema=("pk",), **locals_(index("l-q", "pk", "+q"))),
         f"{WRONG}Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex",
     ),
     (

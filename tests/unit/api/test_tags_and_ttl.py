@@ -41,6 +41,11 @@ def test_a_request_names_a_table_by_its_arn() -> None:
     [
         ({"ResourceArn": None}, "ValidationException", "Invalid TableArn"),
         (
+            {"ResourceArn": None, "Tags": [{"Key": 1}]},
+            "SerializationException",
+            "NUMBER_VALUE cannot be converted to String",
+        ),
+        (
             {"Tags": None},
             "ValidationException",
             "1 validation error detected: Value null at 'tags' failed to satisfy constraint: Member must not be null",

@@ -54,6 +54,18 @@ def change(**members: Any) -> dict[str, Any]:
             "Given value 1000000000001 for ReadCapacityUnits is out of bounds",
         ),
         (
+            {
+                "GlobalSecondaryIndexUpdates": [
+                    {"Update": {"IndexName": "by-g", "ProvisionedThroughput": units(1, 1_000_000_000_001)}}
+                ]
+            },
+            "Given value 1000000000001 for WriteCapacityUnits is out of bounds for index by-g",
+        ),
+        (
+            {"GlobalSecondaryIndexUpdates": [{"Update": []}]},
+            "Unrecognized collection type class com.amazonaws.dynamodb.v20120810.UpdateGlobalSecondaryIndexAction",
+        ),
+        (
             {"BillingMode": "PAY_PER_REQUEST", "ProvisionedThroughput": units(1, 1)},
             "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be "
             "specified when BillingMode is PAY_PER_REQUEST",

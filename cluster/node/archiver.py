@@ -402,10 +402,9 @@ class Archiver:
         world, replica, place = self._world, lane.replica, lane.place
         replica.seal()
         await self._host.flush(replica)
-        try:
-            async with replica.tree_lock:
-                view = await world.offload(replica.tree.snapshot)
-        except ImageDamaged:
+        async with replica.tree_lock:
+            view = await self._host.upkeep.view(replica)
+        if view is None:
             return  # it is being rebuilt
         parts: list[archive.Part] = []
         rows, count = b"", 0

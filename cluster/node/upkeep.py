@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from cluster.node.host import Host
     from cluster.node.replica import Replica
 
-LOADING = "loading"
-"""Stored in a B-tree while a snapshot is being written to it: what is there then is no image of anything."""
-
 SNAPSHOT = "snapshot"
 """Stored in a B-tree that was replaced by another node's: which state that was."""
 
@@ -74,15 +71,13 @@ class Upkeep:
     # --- opening ---
 
     async def open_tree(self, group: str) -> tuple[Tree, Snapshot | None]:
-        """The group's B-tree, and what it was last replaced with, if it ever was. One that is damaged or half loaded is
-        discarded, to be rebuilt from the log or a peer."""
+        """The group's B-tree, and what it was last replaced with, if it ever was. One that is damaged is discarded, to
+        be rebuilt from the log or a peer."""
         world = self._host.world
         try:
             tree = await world.offload(Tree.open, self.pool, group)
-            if await world.offload(tree.meta, LOADING) is None:
-                raw = await world.offload(tree.meta, SNAPSHOT)
-                return tree, _snapshot.decode(raw) if raw is not None else None
-            await world.offload(tree.destroy)
+            raw = await world.offload(tree.meta, SNAPSHOT)
+            return tree, _snapshot.decode(raw) if raw is not None else None
         except ImageDamaged as error:
             self.tell_damage(group, error, "recovery")
         return await self.new_tree(group), None

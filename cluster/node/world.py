@@ -96,13 +96,17 @@ class PageFile(Protocol):
 
 
 class PageFiles(Protocol):
-    """A flat directory of page files."""
+    """A flat directory of page files. Names come, go and change durably, each in one step."""
 
     def open(self, name: str, *, create: bool) -> PageFile: ...
 
     def exists(self, name: str) -> bool: ...
 
     def remove(self, name: str) -> None: ...
+
+    def rename(self, name: str, to: str) -> None:
+        """Give a file another name; whatever had that name is gone with the same step."""
+        ...
 
     def list(self) -> list[str]: ...
 

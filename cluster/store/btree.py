@@ -11,6 +11,7 @@ What must hold, and where it is seen to:
   is still in the log, and :attr:`Replica.position` after opening says where to resume.
 * Damage raises :class:`PageCorrupt` or :class:`ImageDamaged`, on that call and on every later one: the host discards
   the replica (:meth:`Replica.destroy`) and rebuilds it. Other replicas are not touched.
+* An image gives way to another only once that one is whole (:meth:`Replica.beside`, :meth:`Replica.replace`).
 * A checkpoint rewrites the main file in place. Were it cut short and the -wal then damaged, SQLite would silently serve
   a mixture of old and new pages; the label (:mod:`cluster.store.label`) refuses that.
 """
@@ -27,7 +28,7 @@ import apsw
 
 from cluster.node.world import DiskFailed, PageFiles
 from cluster.store.digest import Digest, Digester
-from cluster.store.image import POSITION, Image, image_names, remove_image
+from cluster.store.image import BESIDE, POSITION, Image, image_names, remove_image, replace_image, settle
 from cluster.store.pagevfs import ImageDamaged, PageCorrupt, PageVFS
 from cluster.store.snapshot import Snapshot
 
@@ -143,21 +144,37 @@ class Replica:
         self._position = 0
         self._checkpointed = 0
         self._dead: Exception | None = None
+        self._ended = False
+        """It has no files any more."""
         self._snapshots: list[Snapshot] = []
 
     @classmethod
     def open(cls, pool: Pool, name: str) -> Replica:
-        """Open the image, creating it where it does not exist, and learn its position.
+        """Open the image, creating it where it does not exist, and learn its position. A replacement that a crash cut
+        short is settled first.
 
         Raises :class:`ImageDamaged` where it is not whole (:meth:`discard` it and rebuild) and :class:`DiskFailed`.
         """
         replica = cls(pool, name)
+        settle(pool.files, name)
+        replica.check()
+        return replica
+
+    @classmethod
+    def beside(cls, pool: Pool, name: str) -> Replica:
+        """An empty image to be filled and then to :meth:`replace` the one called ``name``, which is used meanwhile. One
+        at a time; :meth:`destroy` it where it is not wanted after all. Raises what :meth:`open` raises."""
+        replica = cls(pool, name)
+        settle(pool.files, name)
+        replica.name = name + BESIDE
         replica.check()
         return replica
 
     @classmethod
     def discard(cls, pool: Pool, name: str) -> None:
-        """Remove the image called ``name``, in whatever state it is; nothing happens where there is none."""
+        """Remove the image called ``name``, and any beside it, in whatever state they are; nothing happens where there
+        is none."""
+        settle(pool.files, name)
         remove_image(pool.files, name)
 
     # --- reading ---
@@ -360,11 +377,31 @@ class Replica:
             self._disconnect()
 
     def destroy(self) -> None:
-        """Close without a checkpoint and remove the files, in whatever state they are. The replica ends."""
+        """Close without a checkpoint and remove the files, in whatever state they are. The replica ends; where it has
+        already, nothing happens: another one may have its name by now."""
         with self._lock:
-            self._disconnect()
-            self._dead = ImageDamaged(f"{self.name} was destroyed")
-            remove_image(self._pool.files, self.name)
+            if not self._ended:
+                self._end("was destroyed")
+                remove_image(self._pool.files, self.name)
+
+    def replace(self, old: Replica) -> Replica:
+        """Take the place of ``old``, beside which this one was made: all of it or, where that fails, nothing. Both end;
+        what is returned is the new image under the old one's name. Raises what a checkpoint raises."""
+        if self.name != old.name + BESIDE:
+            raise ValueError(f"{self.name} was not made to replace {old.name}")
+        with self._lock, old._lock:
+            position = self.checkpoint()
+            old._end("was replaced")
+            self._end(f"is {old.name} now")
+            replace_image(self._pool.files, old.name)
+        replica = Replica(self._pool, old.name)
+        replica._position = replica._checkpointed = position
+        return replica
+
+    def _end(self, how: str) -> None:
+        self._disconnect()
+        self._ended = True
+        self._dead = ImageDamaged(f"{self.name} {how}")
 
     def _session(self) -> Image:
         pool = self._pool

@@ -266,7 +266,7 @@ class RealPageFile(_RealFile):
 
 
 class RealPageFiles:
-    """A directory of page files. Creation and removal are durable on return."""
+    """A directory of page files. Creation, removal and renaming are durable on return."""
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
@@ -298,6 +298,14 @@ class RealPageFiles:
             sync_directory(self._path)
         except OSError as error:
             raise DiskFailed(f"{path}: cannot be removed: {error.strerror or error}") from error
+
+    def rename(self, name: str, to: str) -> None:
+        path = self._path / name
+        try:
+            path.rename(self._path / to)
+            sync_directory(self._path)
+        except OSError as error:
+            raise DiskFailed(f"{path}: cannot be renamed to {to}: {error.strerror or error}") from error
 
     def list(self) -> list[str]:
         return sorted(entry.name for entry in self._path.iterdir())

@@ -1,6 +1,10 @@
-"""One open SQLite image: its files, its connection, and the checkpoint that makes it durable.
+"""One open SQLite image: its files, its connection, the checkpoint that makes it durable, and how one replaces another.
 
 :class:`Image` is what :class:`cluster.store.btree.Replica` opens lazily and closes when it rests. Nothing is locked.
+
+An image that is to replace another is made *beside* it, an image like any other under a name of its own, and takes its
+place in one step, :func:`replace_image`. A crash before that step leaves the old one as it was, a crash after it the
+new one; :func:`settle` tells the two by the new one's label, and cleans up.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from cluster.store.pagevfs import (
 
 MAIN_SUFFIX = ".db"
 LABEL_SUFFIX = ".label"
+BESIDE = "~"
+"""Behind an image's name: the one that is being made to replace it. No image's own name may contain this."""
 CACHE_KIB = 2048
 """Page cache of one open connection."""
 POSITION = "position"
@@ -39,9 +45,9 @@ INSERT INTO meta VALUES('position', 0);
 
 
 def image_names(files: PageFiles) -> list[str]:
-    """Names of all images on the disk, damaged or not, sorted."""
+    """Names of all images on the disk, damaged or not, sorted; of those made beside others, the others' only."""
     found = [
-        name.removesuffix(suffix)
+        name.removesuffix(suffix).removesuffix(BESIDE)
         for name in files.list()
         for suffix in (MAIN_SUFFIX, LABEL_SUFFIX)
         if name.endswith(suffix)
@@ -58,6 +64,32 @@ def remove_image(files: PageFiles, name: str) -> None:
     for file in (main, main + WAL_SUFFIX, name + LABEL_SUFFIX):
         if files.exists(file):
             files.remove(file)
+
+
+def replace_image(files: PageFiles, name: str) -> None:
+    """Put the image beside ``name`` in its place. Both are closed, and the new one's checkpoint holds all of it.
+
+    Giving its label the other's name is the step that decides: before it the new image is nothing, from then on the old
+    one is. The label then stands beside a main file that is not its own, and :func:`settle` is what has to follow.
+    """
+    beside = name + BESIDE
+    wal = beside + MAIN_SUFFIX + WAL_SUFFIX
+    if files.exists(wal):
+        files.remove(wal)
+    files.rename(beside + LABEL_SUFFIX, name + LABEL_SUFFIX)
+    settle(files, name)
+
+
+def settle(files: PageFiles, name: str) -> None:
+    """Finish a replacement of ``name`` that was decided, or remove what was made for one that was not. Neither of both
+    may be open."""
+    beside, main = name + BESIDE, name + MAIN_SUFFIX
+    if files.exists(beside + LABEL_SUFFIX):  # made first, removed last: undecided
+        remove_image(files, beside)
+    elif files.exists(beside + MAIN_SUFFIX):
+        if files.exists(main + WAL_SUFFIX):  # the old one's
+            files.remove(main + WAL_SUFFIX)
+        files.rename(beside + MAIN_SUFFIX, main)
 
 
 def drop_cache(file: PageFile, offset: int = 0, length: int = 0) -> None:

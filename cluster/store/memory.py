@@ -96,7 +96,7 @@ class MemoryDisk:
 
     ``fail_reads``, ``fail_writes`` and ``fail_syncs`` make the next operations raise :class:`DiskFailed`, ``full``
     those by which a file would grow, until :meth:`works`; ``synced_bytes`` and ``syncs`` count what became durable and
-    how often. Creation, removal and ``write_small`` are durable at once.
+    how often. Creation, removal, renaming and ``write_small`` are durable at once.
     """
 
     def __init__(self, *, sync_time: SyncTime | None = None) -> None:
@@ -285,6 +285,12 @@ class MemoryPageFiles:
     def remove(self, name: str) -> None:
         self._disk.check(self._disk.life, writing=True)
         self.contents.pop(name, None)
+
+    def rename(self, name: str, to: str) -> None:
+        self._disk.check(self._disk.life, writing=True)
+        if name not in self.contents:
+            raise DiskFailed(f"{name}: cannot be renamed to {to}: it does not exist")
+        self.contents[to] = self.contents.pop(name)
 
     def list(self) -> list[str]:
         return sorted(self.contents)

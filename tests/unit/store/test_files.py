@@ -91,6 +91,13 @@ def test_page_files(kind: str, tmp_path: Path) -> None:
     assert files.exists("p")
     assert files.list() == ["p"]
     files.open("p", create=False).close()
+    files.open("q", create=True).write(0, b"the old q")
+    files.rename("p", "q")
+    assert files.list() == ["q"]
+    assert files.open("q", create=False).read(0, 100) == bytes(10) + b"a"
+    with pytest.raises(DiskFailed, match="renamed"):
+        files.rename("p", "q")
+    files.rename("q", "p")
     files.remove("p")
     files.remove("p")
     assert not files.exists("p")

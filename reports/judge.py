@@ -10,7 +10,7 @@ order:
 5. ``passed``.
 
 An aborted or interrupted run that never came to its verify phase has nothing to check replicas or leftovers by: those
-checks are then skipped, not unknown.
+checks are then skipped, not unknown. So are promises that it did not come to: that it was cut short is the verdict.
 """
 
 from __future__ import annotations
@@ -93,11 +93,14 @@ def gather(run: RunDir) -> Evidence:
     )
 
 
-def judge(evidence: Evidence, *, ended: str | None = None, reason: str | None = None) -> Verdict:
-    """The verdict over a run. ``ended`` and ``reason`` default to what its last ``run`` event says."""
+def judge(
+    evidence: Evidence, *, ended: str | None = None, reason: str | None = None, also: Sequence[CheckResult] = ()
+) -> Verdict:
+    """The verdict over a run. ``ended`` and ``reason`` default to what its last ``run`` event says; ``also`` are the
+    results of checks that nobody can repeat from the directory, such as what a simulator saw from inside."""
     plan, events = evidence.plan, evidence.events
     ended, reason = _ending(events, ended, reason)
-    checks = run_checks(evidence.run, evidence.history, plan.checks)
+    checks = [*run_checks(evidence.run, evidence.history, plan.checks), *also]
     if ended != "completed" and not _came_to(events, "verify"):
         checks = [_not_reached(check, ended) for check in checks]
     load = metrics.summarise(evidence.load, sum(evidence.skipped.values()))
@@ -108,6 +111,8 @@ def judge(evidence: Evidence, *, ended: str | None = None, reason: str | None = 
     alarms = canaries.alarm_records(events)
     expect = expectations(plan, checks, recovery, events, ended)
     expect += canaries.grade(plan.expect, alarms, faults, evidence.probes, ended)
+    if ended != "completed":
+        expect = [_cut_short(promise, ended) for promise in expect]
     verdict, reasons = decide(plan, checks, expect, faults, load, ended, reason)
     draft = Verdict(
         verdict=verdict,
@@ -158,8 +163,19 @@ def _came_to(events: Sequence[Event], phase: str) -> bool:
 def _not_reached(check: CheckResult, ended: str) -> CheckResult:
     if check.result != "unknown":
         return check
-    why = f"the run was {ended} before it could be verified ({check.why})"
+    why = f"the run was {_ENDED.get(ended, ended)} before it could be verified ({check.why})"
     return msgspec.structs.replace(check, result="skipped", why=why)
+
+
+def _cut_short(promise: Expectation, ended: str) -> Expectation:
+    if promise.result != "unknown":
+        return promise
+    why = f"the run was {_ENDED.get(ended, ended)} before it was known ({promise.why})"
+    return msgspec.structs.replace(promise, result="skipped", why=why)
+
+
+_ENDED = {"error": "broken off"}
+"""How a run ended, where the word for it is another."""
 
 
 def _with_planned(faults: list[FaultRecord], plan: Plan) -> list[FaultRecord]:

@@ -41,28 +41,49 @@ def _kept(checks: dict[str, CheckResult]) -> str:
     return " and ".join(parts) or "and every check it asked for is satisfied"
 
 
+_FAILED = {
+    "linearizability": "reads or writes gave wrong answers",
+    "eventual_reads": "reads or writes gave wrong answers",
+    "transactions": "transactions were not all or nothing, or not in one order",
+    "replicas_agree": "replicas of the same data differ",
+    "archive_agrees": "the archived log does not give the same data",
+    "indexes": "indexes do not match their tables",
+    "corruption": "damage on disks was not found or not mended",
+    "canaries": "canaries told what cannot be",
+    "alarms": "alarms did not say what was measured",
+    "leftovers": "the run left things behind on the host",
+    "invariants": "a rule of the database's protocol was broken",
+}
+"""A failed check in words; durability has a count besides."""
+
+_PROMISES = (
+    ("recovery.writes", "writes were refused for longer than promised"),
+    ("recovery.redundancy", "the data did not have all its copies again in the time promised"),
+    ("recovery.detect", "the trouble was noticed later than promised"),
+    ("steady state", "the database was less healthy afterwards than promised"),
+    ("alarm", "alarms did not fire, clear or stay quiet as promised"),
+)
+"""How the name of a promise begins, and what it means to have broken it."""
+
+
 def _broken(verdict: Verdict) -> str:
     failed = [check for check in verdict.checks if check.result == "failed"]
     parts = []
     for check in failed:
         if check.name == "durability":
             parts.append(f"{check.found:,} acknowledged write{'s were' if check.found != 1 else ' was'} lost")
-        elif check.name in ("linearizability", "eventual_reads"):
-            parts.append("reads or writes gave wrong answers")
-        elif check.name == "transactions":
-            parts.append("transactions were not all or nothing, or not in one order")
-        elif check.name == "replicas_agree":
-            parts.append("replicas of the same data differ")
-        elif check.name == "leftovers":
-            parts.append("the run left things behind on the host")
         else:
-            parts.append(f"{check.name} failed")
-    parts += [
-        f"{promise.name} was not kept"
-        for promise in verdict.expect
-        if promise.result == "failed" and not (promise.name == "data.lost" and failed)
-    ]
-    return ", and ".join(dict.fromkeys(parts)) or "a promise was not kept"
+            parts.append(_FAILED.get(check.name, f"{check.name} failed"))
+    for promise in verdict.expect:
+        if promise.result == "failed" and not (promise.name == "data.lost" and failed):
+            words = (words for begin, words in _PROMISES if promise.name.startswith(begin))
+            parts.append(next(words, f"{promise.name} was not kept"))
+    return listed(list(dict.fromkeys(parts))) or "a promise was not kept"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def _story(verdict: Verdict, plan: Plan) -> str:

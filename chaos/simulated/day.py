@@ -485,16 +485,12 @@ class SimulatedDay:
         self.emit("phase", phase="report", state="end")
         self.log.close()
         evidence = gather(self.run)
-        verdict = judge(evidence)
         broken = self.watch.violation
         why = str(broken) if broken is not None else f"{len(PROPERTIES)} properties held at every step"
         inside = CheckResult(
             name="invariants", result="failed" if broken is not None else "ok", looked_at=len(self.sim.events), why=why
         )
-        verdict = msgspec.structs.replace(verdict, checks=[*verdict.checks, inside])
-        if broken is not None:
-            why_failed = [f"invariants: {broken}", *verdict.why]
-            verdict = msgspec.structs.replace(verdict, verdict="failed", why=why_failed)
+        verdict = judge(evidence, also=[inside])
         self.run.write_verdict(verdict)
         records.render(evidence, verdict)
         return verdict

@@ -115,8 +115,9 @@ def timeline(
     if loaded:
         parts.append(_throughput(columns, axis, y, 150))
         y += 150 + 30
-    parts.append(_latency(columns, axis, y, 120, LOAD_LATENCY if loaded else CANARY_LATENCY))
-    y += 120 + 30
+    if loaded or any(column.p50 is not None for column in columns):
+        parts.append(_latency(columns, axis, y, 120, LOAD_LATENCY if loaded else CANARY_LATENCY))
+        y += 120 + 30
     if loaded:
         parts.append(_zones(columns, axis, y, zones))
         y += 20 + len(zones) * (STRIP + 3) + 14

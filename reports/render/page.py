@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def render(evidence: Evidence, verdict: Verdict) -> str:
         ledger_figure=Markup(ledger.figure(verdict.damage, evidence.seconds)),
         checks=[_check(check) for check in verdict.checks if check.result != "skipped"],
         skipped=[check for check in verdict.checks if check.result == "skipped"],
-        router_of={probe.endpoint: f"the router of zone {probe.endpoint_az}" for probe in evidence.probes},
+        through=_through(evidence, verdict),
         scrub=scrubbed(evidence.run),
         places=_places(plan, verdict.faults),
         fault_place={fault.name: wording.place(fault.targets, plan.nodes) for fault in verdict.faults},
@@ -133,6 +134,12 @@ def render(evidence: Evidence, verdict: Verdict) -> str:
 def style(*files: str) -> Markup:
     """What all pages share, and style sheets of one page's own."""
     return Markup("".join((TEMPLATES / name).read_text() for name in ("base.css", *files)))
+
+
+def _through(evidence: Evidence, verdict: Verdict) -> list[tuple[str, float]]:
+    """The share of good operations by endpoint, in the order of zones where a canary knows whose endpoint it is."""
+    zone_of = {probe.endpoint: f"the router of zone {probe.endpoint_az}" for probe in evidence.probes}
+    return sorted((zone_of.get(url, url), share) for url, share in verdict.availability.by_endpoint.items())
 
 
 def _seconds(value: float | None) -> str:
@@ -153,6 +160,8 @@ def _drawing(evidence: Evidence, verdict: Verdict) -> tuple[str, list[dict[str, 
     zones = sorted({node.az for node in evidence.plan.nodes if node.az} | {o.az for o in evidence.load})
     first = next((n for n, second in enumerate(seconds) if second.sent or second.skipped), 0)
     begin, end = max(0, first - 2), max(len(seconds) + 2, first + 10)
+    if not seconds and not evidence.probes:
+        end = max(end, math.ceil(evidence.seconds))  # a run that came to nothing: its phases are what there is to see
     injected = [fault.injected_s for fault in verdict.faults if fault.injected_s is not None]
     if injected:
         begin = min(begin, max(0, int(min(injected)) - 2))

@@ -6,6 +6,7 @@ equal to them by a test. Run the module to write them anew after a format has gr
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,24 @@ KINDS: dict[str, Any] = {
 
 def schema_of(name: str) -> dict[str, Any]:
     """The schema (draft 2020-12) of one file."""
+    described: dict[str, Any] = evenly(msgspec.json.schema(KINDS[name]))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Blackstart {name}",
-        **msgspec.json.schema(KINDS[name]),
+        **described,
     }
+
+
+def evenly(schema: Any) -> Any:
+    """The same without the indentation of docstrings, which one version of msgspec keeps and another takes away."""
+    if isinstance(schema, list):
+        return [evenly(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: evenly(value) for key, value in schema.items()}
+    if isinstance(out.get("description"), str):
+        out["description"] = inspect.cleandoc(out["description"])
+    return out
 
 
 def text_of(name: str) -> bytes:

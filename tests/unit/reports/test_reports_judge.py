@@ -104,6 +104,36 @@ def test_what_made_the_platform_fail_comes_before_what_follows_from_it() -> None
     assert "the platform failed: no space left" in reasons
 
 
+@pytest.mark.parametrize("ended", ["interrupted", "aborted"])
+def test_promises_that_a_run_cut_short_did_not_come_to_are_no_doubts(tmp_path: Path, ended: str) -> None:
+    """Ctrl-C while the cluster is being made: the verdict is that somebody stopped it, in those words."""
+    from reports.rundir import RunDir
+
+    run = RunDir.create(tmp_path, "x", 1)
+    alarms = [{"name": "cfa-zone-b", "within": 60.0}]
+    run.write_plan(Plan(playbook="x", load=LoadPlan(floor=100.0), expect={"alarms": alarms, "quiet": ["cfa-zone-a"]}))
+    verdict = conclude(run, ended=ended, reason="a person stopped the run (SIGINT)")
+    assert verdict.verdict == ended
+    assert {promise.result for promise in verdict.expect} == {"skipped"}
+    assert verdict.why[1] == f"the run was {ended}: a person stopped the run (SIGINT)"
+
+
+def test_what_was_broken_is_told_in_words() -> None:
+    promises = [
+        Expectation(name=name, expected="", measured="", result="failed")
+        for name in ("data.lost", "recovery.writes (x)", "recovery.redundancy (x)", "alarm a fires", "alarm b clears")
+    ]
+    lost = CheckResult(name="durability", result="failed", found=3)
+    draft = Verdict(
+        verdict="failed", playbook="p", runtime="docker", seed=1, checks=[lost, check("ok")], expect=promises
+    )
+    assert wording.headline(draft, PLAN, []) == (
+        "The database broke its promises: with no fault injected, 3 acknowledged writes were lost, "
+        "writes were refused for longer than promised, the data did not have all its copies again in the time promised "
+        "and alarms did not fire, clear or stay quiet as promised."
+    )
+
+
 def test_arrivals_never_sent_prove_nothing() -> None:
     load = msgspec.structs.replace(GOOD_LOAD, skipped=1001)
     assert decide(PLAN, [check("ok")], [], [CONFIRMED], load, "completed", "")[0] == "invalid"

@@ -27,7 +27,7 @@ from reports.rundir import (
     read_ledger,
 )
 from reports.rundir.history import NEVER_NS, Problem, read_records
-from reports.rundir.schema import DIRECTORY, KINDS, schema_of, text_of
+from reports.rundir.schema import DIRECTORY, KINDS, evenly, schema_of, text_of
 
 TEXT = st.text(max_size=20)
 MAYBE = st.none() | TEXT
@@ -225,3 +225,14 @@ def test_rundir_is_light_to_import() -> None:
         cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_schemas_do_not_depend_on_how_a_library_keeps_docstrings() -> None:
+    """msgspec 0.23 takes away the indentation that 0.22 left."""
+    kept, taken = "One line.\n\n    And more:\n      - indented", "One line.\n\nAnd more:\n  - indented"
+    nested = {"$defs": {"X": {"description": kept, "anyOf": [{"description": kept}]}}}
+    assert evenly(nested) == {"$defs": {"X": {"description": taken, "anyOf": [{"description": taken}]}}}
+    assert evenly(evenly(nested)) == evenly(nested)
+    assert evenly({"properties": {"description": {"type": "string"}}})["properties"]["description"] == {
+        "type": "string"
+    }

@@ -16,7 +16,7 @@ from locust.exception import StopUser
 
 from loadgen.plan import Operation
 from loadgen.session import Session
-from loadgen.translate import CONDITION_FAILED, Outcome
+from loadgen.translate import Outcome
 
 
 class OperationFailed(Exception):
@@ -64,7 +64,7 @@ def _reporter(environment: Any) -> Any:
 
     def report(operation: Operation, outcome: Outcome, latency_ns: int) -> None:
         exception = None
-        if outcome.outcome != "ok" and outcome.error != CONDITION_FAILED:
+        if outcome.outcome != "ok" and not outcome.unmet:
             name = outcome.error or outcome.outcome
             exception = errors.setdefault(name, OperationFailed(name))
         fire(

@@ -86,7 +86,7 @@ class Caller:
             t_ns=done_ns,
         )
         latency_ns = done_ns - intended_ns
-        self.window.complete(op, outcome.outcome, latency_ns)
+        self.window.complete(op, outcome.outcome, latency_ns, unmet=outcome.unmet)
         return outcome, latency_ns
 
     def _attempt(self, client: Client, endpoint: int, operation: Operation, body: bytes) -> Outcome:

@@ -55,12 +55,15 @@ class Window:
     offered: int = 0
     sent: int = 0
     skipped: int = 0
+    unmet: int = 0
+    """Of the outcomes ``fail``, right answers: a condition that did not hold, a transaction in the way."""
     outcomes: Counter[str] = field(default_factory=Counter)
     by_op: dict[str, Counter[str]] = field(default_factory=dict)
     latency: Counter[int] = field(default_factory=Counter)
 
-    def complete(self, op: str, outcome: OutcomeName, latency_ns: int) -> None:
+    def complete(self, op: str, outcome: OutcomeName, latency_ns: int, *, unmet: bool = False) -> None:
         self.outcomes[outcome] += 1
+        self.unmet += unmet
         counts = self.by_op.get(op)
         if counts is None:
             counts = self.by_op[op] = Counter()
@@ -71,13 +74,14 @@ class Window:
         self.offered += other.offered
         self.sent += other.sent
         self.skipped += other.skipped
+        self.unmet += other.unmet
         self.outcomes.update(other.outcomes)
         self.latency.update(other.latency)
         for op, counts in other.by_op.items():
             self.by_op.setdefault(op, Counter()).update(counts)
 
     def line(self) -> dict[str, Any]:
-        """The fields of a line of ``load/<az>.jsonl``. ``failed`` includes conditions that did not hold."""
+        """The fields of a line of ``load/<az>.jsonl``. ``failed`` includes ``unmet``."""
         p50, p99 = percentile_ms(self.latency, 0.5), percentile_ms(self.latency, 0.99)
         return {
             "offered": self.offered,
@@ -85,6 +89,7 @@ class Window:
             "skipped": self.skipped,
             "ok": self.outcomes["ok"],
             "failed": self.outcomes["fail"],
+            "unmet": self.unmet,
             "unknown": self.outcomes["unknown"],
             "p50_ms": p50,
             "p99_ms": p99,
@@ -97,6 +102,7 @@ class Window:
             "offered": self.offered,
             "sent": self.sent,
             "skipped": self.skipped,
+            "unmet": self.unmet,
             "outcomes": dict(self.outcomes),
             "by_op": {op: dict(counts) for op, counts in self.by_op.items()},
             "latency": list(self.latency.items()),
@@ -108,6 +114,7 @@ class Window:
             offered=packed["offered"],
             sent=packed["sent"],
             skipped=packed["skipped"],
+            unmet=packed["unmet"],
             outcomes=Counter(packed["outcomes"]),
             by_op={op: Counter(counts) for op, counts in packed["by_op"].items()},
             latency=Counter(dict(map(tuple, packed["latency"]))),

@@ -18,6 +18,7 @@ from loadgen.plan import ABSENT, Operation, Plan
 from loadgen.profiles import TRANSACTIONS
 from loadgen.schema import SORT, group_of
 from loadgen.stats import OutcomeName
+from reports.rundir.history import CANCELLED, CONDITION_FAILED
 
 API: dict[str, str] = {
     "put": "PutItem",
@@ -31,7 +32,6 @@ API: dict[str, str] = {
     "tread": "TransactGetItems",
 }
 """The DynamoDB operation of each of ours."""
-CONDITION_FAILED = "ConditionalCheckFailedException"
 _NAMES_BYTES = len("pk") + len("v") + len("pad")
 
 _SORT = f',"sk":{{"S":"{SORT}"}}'
@@ -70,6 +70,11 @@ class Outcome(NamedTuple):
     status: int
     error: str | None
     value: str | None
+
+    @property
+    def unmet(self) -> bool:
+        """Whether it was refused for what the item is: a condition that does not hold, a transaction in the way."""
+        return self.outcome == "fail" and self.error in (CONDITION_FAILED, *CANCELLED)
 
 
 @lru_cache(maxsize=4096)

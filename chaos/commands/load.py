@@ -186,17 +186,18 @@ def _shown(second: int, lines: list[dict[str, Any]]) -> str:
     def total(name: str) -> int:
         return sum(line[name] for line in lines)
 
+    failed = total("failed") - total("unmet")
     slowest = max((line["p99_ms"] or 0.0 for line in lines), default=0.0)
-    trouble = total("unknown") + total("skipped")
+    trouble = failed + total("unknown") + total("skipped")
     text = (
-        f"{second:5d} s  offered {total('offered'):6d}  ok {total('ok'):6d}  failed {total('failed'):5d}  "
-        f"unknown {total('unknown'):5d}  skipped {total('skipped'):5d}  p99 {slowest:8.1f} ms"
+        f"{second:5d} s  offered {total('offered'):6d}  ok {total('ok'):6d}  unmet {total('unmet'):5d}  "
+        f"failed {failed:5d}  unknown {total('unknown'):5d}  skipped {total('skipped'):5d}  p99 {slowest:8.1f} ms"
     )
     return f"[yellow]{text}[/yellow]" if trouble else text
 
 
 def _summary(run: Path, finished: dict[str, dict[str, Any]], as_json: bool) -> None:
-    names = ("offered", "sent", "skipped", "ok", "failed", "unknown")
+    names = ("offered", "sent", "skipped", "ok", "unmet", "failed", "unknown")
     totals = {name: sum(line["totals"][name] for line in finished.values()) for name in names}
     if as_json:
         print(
@@ -205,5 +206,8 @@ def _summary(run: Path, finished: dict[str, dict[str, Any]], as_json: bool) -> N
             )
         )
         return
+    totals["failed"] -= totals["unmet"]
     print(", ".join(f"{name} {totals[name]}" for name in names), file=sys.stderr)
+    if totals["unmet"]:
+        print("unmet: refused rightly, as a condition did not hold or a transaction was in the way", file=sys.stderr)
     print(f"histories and statistics: {run}", file=sys.stderr)

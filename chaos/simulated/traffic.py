@@ -70,7 +70,7 @@ class ZoneLoad:
         self.history.complete(
             identity, outcome.outcome, status=outcome.status, error=outcome.error, value=outcome.value, t_ns=done_ns
         )
-        self.window.complete(op, outcome.outcome, done_ns - intended)
+        self.window.complete(op, outcome.outcome, done_ns - intended, unmet=outcome.unmet)
         return outcome
 
     async def _attempt(self, at: int, operation: Operation) -> Outcome:

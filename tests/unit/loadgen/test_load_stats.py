@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.commands.load import _shown
 from loadgen.distributed import Merger
-from loadgen.stats import Window, bucket_ms, bucket_of, percentile_ms
+from loadgen.stats import OutcomeName, Window, bucket_ms, bucket_of, percentile_ms
+from loadgen.translate import Outcome
 
 
 @given(st.integers(0, 10**11))
@@ -35,12 +38,38 @@ def test_a_window_survives_its_way_to_the_master_and_adds_up() -> None:
     window = Window(offered=5, sent=4, skipped=1)
     window.complete("put", "ok", 1_000_000)
     window.complete("get", "unknown", 2_000_000)
+    window.complete("cput", "fail", 1_000_000, unmet=True)
+    window.complete("cput", "fail", 1_000_000)
     twice = Window()
     for _ in range(2):
         twice.add(Window.unpack(window.pack()))
     line = twice.line()
     assert (line["offered"], line["sent"], line["skipped"], line["ok"], line["unknown"]) == (10, 8, 2, 2, 2)
-    assert line["by_op"] == {"get": {"unknown": 2}, "put": {"ok": 2}}
+    assert (line["failed"], line["unmet"]) == (4, 2)
+    assert line["by_op"] == {"cput": {"fail": 4}, "get": {"unknown": 2}, "put": {"ok": 2}}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "unmet"),
+    [
+        ("fail", "ConditionalCheckFailedException", True),
+        ("fail", "TransactionCanceledException", True),
+        ("fail", "TransactionConflictException", True),
+        ("fail", "ProvisionedThroughputExceededException", False),
+        ("ok", None, False),
+        ("unknown", "AnswerTimeout", False),
+    ],
+)
+def test_a_condition_that_does_not_hold_is_an_answer(outcome: OutcomeName, error: str | None, unmet: bool) -> None:
+    assert Outcome(outcome, 400, error, None).unmet == unmet
+
+
+def test_what_people_see_counts_no_right_answer_among_the_failures() -> None:
+    window = Window(offered=3, sent=3)
+    window.complete("cput", "fail", 1_000_000, unmet=True)
+    window.complete("put", "fail", 1_000_000)
+    shown = _shown(0, [window.line()])
+    assert "unmet     1  failed     1" in shown
 
 
 def test_the_merger_waits_for_every_worker_that_lives() -> None:

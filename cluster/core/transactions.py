@@ -13,6 +13,13 @@ the transaction's timestamp and removes the row; an item whose condition was onl
 removes the row. All three may come twice or late: what a message is about is ``(id, stamp)``, and after a commit the
 item's stamp is no longer below the timestamp, so that a prepare that comes late is refused.
 
+A transaction whose items are all in one group needs no two rounds: its leader decides it and carries it out in one
+entry of the log, *whole*, by the same rules. Where its coordinator may be asked about it later (it has a token), the
+entry holds a *record* of it as well, under :func:`record_key`; the ledger's row says that such a transaction is
+:attr:`Entry.alone`. Whoever takes over asks the group: with a record it was carried out; without one it never will be,
+because one of its items is stamped with its timestamp first, and what comes late is refused. The record goes once the
+ledger knows.
+
 A read transaction leaves no trace: each leader tells the item and its stamp, unless a transaction is in progress on it;
 the coordinator asks twice, and equal stamps mean that all items were so at one moment in between.
 
@@ -27,6 +34,7 @@ from typing import NamedTuple
 
 from cluster.core.commands import Command, evaluate
 from cluster.core.items import Codec, image_stamp
+from cluster.core.side import SIDE
 
 LEDGER = "!transactions"
 """The internal table in which coordinators keep what they decided; no table of a caller's can be called so."""
@@ -197,6 +205,29 @@ def cancels(held: Pending | None, id_: str, stamp: int) -> bool:
     return held is not None and held.id == id_ and held.stamp <= stamp
 
 
+def record_key(id_: str) -> bytes:
+    """Where a group keeps the record of a transaction that it decided: among what is in progress on items, in the place
+    of an item that cannot be."""
+    return SIDE + id_.encode()
+
+
+def record(id_: str, stamp: int) -> Pending:
+    """The record of a transaction that was carried out whole."""
+    return Pending(id_, stamp, True, None)
+
+
+def bar(current: Sequence[bytes | None], held: Sequence[Pending | None], deleted_at: int, stamp: int) -> int | None:
+    """Which item to stamp so that a transaction of that timestamp is never carried out whole; -1: it is too late for it
+    already; None: all its items are in others' hands, and nobody can say yet.
+
+    One is enough, since it takes all of them. An item that is held must stay as it is until it is let go of.
+    """
+    lasts = [image_stamp(image) if image is not None else deleted_at for image in current]
+    if any(last >= stamp for last in lasts):
+        return -1
+    return next((at for at, row in enumerate(held) if row is None), None)
+
+
 def result(pending: Pending, current: bytes | None) -> bytes | None:
     """The item's image after the commit, to be stamped with the transaction's timestamp."""
     return current if pending.check else pending.image
@@ -246,6 +277,13 @@ class Entry(NamedTuple):
     """When it began, by its coordinator's clock."""
     units: tuple[tuple[str, float], ...] = ()
     """By table: read units that answering a repeated request costs."""
+    alone: bool = False
+    """All its items are in one group, which decides it: COMMITTING says that it was carried out there."""
+
+    @property
+    def carried_out(self) -> bool:
+        """Whether all of it has happened, as far as the row tells."""
+        return self.committed if self.state == COMPLETED else self.alone and self.state == COMMITTING
 
 
 class Duty(NamedTuple):
@@ -257,14 +295,22 @@ class Duty(NamedTuple):
     """Whether its items are then committed or cancelled."""
 
 
-def duty(entry: Entry) -> Duty | None:
+def undecided(entry: Entry) -> bool:
+    """Whether only the group that has all its items can say what became of a transaction."""
+    return entry.alone and entry.state == PREPARING
+
+
+def duty(entry: Entry, happened: bool = False) -> Duty | None:
     """What is left to be done about a transaction whose coordinator may be gone; None where it is completed.
 
     A transaction still being prepared is cancelled: nobody knows what its coordinator has heard. One that is decided is
-    carried out as decided; each step may be done by several at once.
+    carried out as decided; each step may be done by several at once. ``happened``: what the group said of one that was
+    :func:`undecided`.
     """
     if entry.state == COMPLETED:
         return None
+    if happened:
+        return Duty(COMMITTING, True)
     if entry.state == PREPARING:
         return Duty(CANCELLING, False)
     return Duty("", entry.state == COMMITTING)

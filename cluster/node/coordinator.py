@@ -3,7 +3,9 @@
 A write transaction: its row goes into the ledger as PREPARING; the leaders of its items vote; the decision goes into
 the ledger, and there it is made: COMMITTING or CANCELLING, whoever comes first; the leaders carry it out; the caller is
 answered; the row is COMPLETED. A coordinator that dies anywhere in between leaves what :mod:`cluster.node.recovery`
-needs to finish. A read transaction asks the leaders of its items twice and writes nothing; items that all belong to one
+needs to finish. Where one group has all the items, its leader decides and carries out in one step. Without a token that
+is all; with one, which must not be used twice, the ledger's row still comes first, and learns of the outcome after the
+caller did. A read transaction asks the leaders of its items twice and writes nothing; items that all belong to one
 group are read at one moment anyway, and asked once.
 
 Timestamps come from the wall clock and rise above every stamp that a refusal showed, so that clocks apart cost one more
@@ -121,49 +123,90 @@ class Coordinator:
             raise unavailable()
         self._under_way += 1
         try:
-            row = await self._begin(actions, token, digest)
-            if row.entry.state == COMPLETED:
+            groups = await self._groups([(action.table, action.command.key) for action in actions])
+            if len(groups) == 1 and not token:
+                return await self._at_once(groups[0], actions)
+            row = await self._begin(actions, token, digest, alone=len(groups) == 1)
+            if row.entry.carried_out:
                 return Written([Vote() for _ in actions], True, row.entry.units)
-            return await self._carry_out(row, actions)
+            return await self._carry_out(row, groups, actions)
         finally:
             self._under_way -= 1
 
-    async def _begin(self, actions: Sequence[Action], token: str, digest: str) -> Row:
-        """The transaction's row in the ledger, PREPARING; or COMPLETED, if its token was used for it before."""
+    async def _at_once(self, group: _Group, actions: Sequence[Action]) -> Written:
+        """A transaction that its one group decides, and that nobody can ask for again."""
+        attempt = 1
+        while _is_late(votes := await self._whole("", self._timestamp(), group, actions)) and attempt < ATTEMPTS:
+            self._saw(max(vote.stamp for vote in votes))
+            attempt += 1
+        return Written(_shown(votes))
+
+    async def _whole(self, id_: str, stamp: int, group: _Group, actions: Sequence[Action]) -> list[Vote]:
+        """The votes of the group that has all the items: if it accepts all of them, it is done."""
+        request = Prepare(id_, stamp, tuple(action.command for action in actions))
+        votes: list[Vote] = await self._dispatch.ask_leader(
+            group.table, group.key, "txn-whole", request, list[Vote], again=False
+        )
+        return votes
+
+    async def _begin(self, actions: Sequence[Action], token: str, digest: str, *, alone: bool) -> Row:
+        """The transaction's row in the ledger, PREPARING; or one that says that it was carried out, if its token was
+        used for it before."""
         id_ = "t" + hashlib.sha256(token.encode()).hexdigest() if token else f"r{self._world.rng.getrandbits(128):032x}"
-        entry = Entry(id_, self._timestamp(), PREPARING, _parts(actions), digest=digest, wall=self._world.wall())
+        wall = self._world.wall()
+        entry = Entry(id_, self._timestamp(), PREPARING, _parts(actions), digest=digest, wall=wall, alone=alone)
         row, mine = await self._ledger.put(entry, None)
         while not mine:
             known = row.entry
             fresh = self._world.wall() - known.wall < TOKEN_VALID_S
-            if known.state != COMPLETED:
+            if known.state != COMPLETED and not (fresh and known.carried_out):
                 raise ApiError("TransactionInProgressException", IN_PROGRESS)
             if fresh and known.digest != digest:
                 raise ApiError("IdempotentParameterMismatchException", MISMATCH)
-            if fresh and known.committed:
+            if fresh and known.carried_out:
                 return row
             self._saw(known.stamp)
             row, mine = await self._ledger.put(entry._replace(stamp=self._timestamp()), row)
         return row
 
-    async def _carry_out(self, row: Row, actions: Sequence[Action]) -> Written:
-        groups = await self._groups([(action.table, action.command.key) for action in actions])
+    async def _carry_out(self, row: Row, groups: list[_Group], actions: Sequence[Action]) -> Written:
         attempt = 1
         while True:
-            votes = await self._prepare(row.entry, actions, groups)
-            bad = [vote for vote in votes if vote is None or vote.code]
-            if not bad:
+            if row.entry.alone:
+                votes: Sequence[Vote | None] = await self._decide_there(row, groups[0], actions)
+            else:
+                votes = await self._prepare(row.entry, actions, groups)
+            if not _is_late(votes) or attempt == ATTEMPTS:
                 break
-            late = all(vote is not None and vote.code == LATE for vote in bad)
-            if not late or attempt == ATTEMPTS:
-                return await self._cancel(row, groups, actions, votes)
-            for vote in bad:
-                self._saw(vote.stamp if vote is not None else 0)
+            self._saw(max(vote.stamp for vote in votes if vote is not None))
             attempt += 1
             row, mine = await self._ledger.put(row.entry._replace(stamp=self._timestamp()), row)
             if not mine:
                 raise unavailable()  # taken for dead, and cancelled
-        return await self._commit(row, groups, actions, [vote for vote in votes if vote is not None])
+        accepted = [vote for vote in votes if vote is not None and not vote.code]
+        if row.entry.alone:
+            done = len(accepted) == len(votes)
+            later = self._account_for(row, groups, actions, accepted) if done else self._complete(row, False)
+            self._world.spawn(later, "txn-account")
+            return Written(_shown(votes))
+        if len(accepted) == len(votes):
+            return await self._commit(row, groups, actions, accepted)
+        return await self._cancel(row, groups, actions, votes)
+
+    async def _decide_there(self, row: Row, group: _Group, actions: Sequence[Action]) -> list[Vote]:
+        try:
+            return await self._whole(row.entry.id, row.entry.stamp, group, actions)
+        except ApiError as error:
+            if error.kind == unavailable().kind:  # nothing was proposed, nor will be
+                self._world.spawn(self._complete(row, False), "txn-complete")
+            raise
+
+    async def _account_for(self, row: Row, groups: list[_Group], actions: Sequence[Action], votes: list[Vote]) -> None:
+        """Have the ledger know what the group carried out, so that the record of it can go."""
+        try:
+            await self._commit(row, groups, actions, votes)
+        except ApiError:
+            return  # it is found in the ledger, and whoever takes over asks the group
 
     async def _prepare(self, entry: Entry, actions: Sequence[Action], groups: list[_Group]) -> list[Vote | None]:
         """By action, its vote; None where there is none to be had."""
@@ -200,7 +243,7 @@ class Coordinator:
         return Written(votes)
 
     async def _cancel(
-        self, row: Row, groups: list[_Group], actions: Sequence[Action], votes: list[Vote | None]
+        self, row: Row, groups: list[_Group], actions: Sequence[Action], votes: Sequence[Vote | None]
     ) -> Written:
         """Undo what was prepared; the caller is told once nothing of it can happen any more."""
         try:
@@ -215,8 +258,7 @@ class Coordinator:
             await letting_go
         if not any(vote is not None and vote.code for vote in votes):
             raise unavailable()
-        shown = [vote if vote is not None else Vote() for vote in votes]
-        return Written([vote._replace(code=CONFLICT) if vote.code == LATE else vote for vote in shown])
+        return Written(_shown(votes))
 
     async def _let_go(self, row: Row, groups: list[_Group], actions: Sequence[Action]) -> None:
         if await self._finish("txn-cancel", row.entry, groups, actions):
@@ -271,6 +313,18 @@ class Coordinator:
 def _committed(entry: Entry, stamp: int) -> bool:
     """Whether the attempt was decided to commit after all: the answer was lost, and another has gone on since."""
     return entry.stamp == stamp and (entry.state == COMMITTING or (entry.state == COMPLETED and entry.committed))
+
+
+def _is_late(votes: Sequence[Vote | None]) -> bool:
+    """Whether nothing but the timestamp is in the way."""
+    codes = {vote.code if vote is not None else CONFLICT for vote in votes}
+    return LATE in codes and codes <= {"", LATE}
+
+
+def _shown(votes: Sequence[Vote | None]) -> list[Vote]:
+    """The votes as callers see them."""
+    shown = [vote if vote is not None else Vote() for vote in votes]
+    return [vote._replace(code=CONFLICT) if vote.code == LATE else vote for vote in shown]
 
 
 def _parts(actions: Sequence[Action]) -> tuple[Part, ...]:

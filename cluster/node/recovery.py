@@ -17,7 +17,7 @@ from cluster.core.items import image_body
 from cluster.core.keys import HASH_BYTES
 from cluster.core.ranges import RangeRead
 from cluster.core.side import is_side
-from cluster.core.transactions import CANCELLING, COMPLETED, Entry, Finish, Report, duty, fate
+from cluster.core.transactions import COMPLETED, Entry, Finish, Part, Report, duty, fate, undecided
 from cluster.node.coordinator import TOKEN_VALID_S
 from cluster.node.dispatch import Dispatch
 from cluster.node.ledger import Ledger, Row, read_row
@@ -105,31 +105,38 @@ class Recovery:
 
     async def take_over(self, row: Row) -> None:
         """Finish a transaction, as decided or, where nothing is decided, by cancelling it."""
-        wanted = duty(row.entry)
+        entry = row.entry
+        wanted = duty(entry, undecided(entry) and await self._happened(entry))
         if wanted is None:
             return
         self.taken_over += 1
-        entry = row.entry
         self._world.event("transaction-taken-over", id=entry.id, state=entry.state, stamp=entry.stamp)
         if wanted.decide:
-            row, mine = await self._ledger.put(entry._replace(state=CANCELLING), row)
+            row, mine = await self._ledger.put(entry._replace(state=wanted.decide), row)
             if not mine:
                 return  # somebody else decided, and goes on
         method = "txn-commit" if wanted.commit else "txn-cancel"
         for part in row.entry.parts:
             for key in part.keys:
-                await self._tell(method, row.entry, part.table, key)
+                await self._ask(row.entry, method, Part(part.table, (key,)))
         await self._ledger.put(row.entry._replace(state=COMPLETED, committed=wanted.commit, parts=()), row)
 
-    async def _tell(self, method: str, entry: Entry, table_name: str, key: bytes) -> None:
+    async def _happened(self, entry: Entry) -> bool:
+        """Whether the one group that has all its items carried a transaction out; if not, it never will."""
+        (part,) = entry.parts
+        return await self._ask(entry, "txn-settle", part)
+
+    async def _ask(self, entry: Entry, method: str, part: Part) -> bool:
+        """What the leader of some items' group answers about a transaction; False where their table was deleted."""
         try:
-            table = await self._services.table(table_name)
+            table = await self._services.table(part.table)
         except ApiError as error:
             if error.kind == "ResourceNotFoundException":
-                return  # the table was deleted meanwhile
+                return False
             raise
-        finish = Finish(entry.id, entry.stamp, (key,))
-        await self._dispatch.ask_leader(table, key, method, finish, bool, again=True)
+        finish = Finish(entry.id, entry.stamp, part.keys)
+        answer: bool = await self._dispatch.ask_leader(table, part.keys[0], method, finish, bool, again=True)
+        return answer
 
     # --- what storage nodes report ---
 
@@ -146,6 +153,6 @@ class Recovery:
                 self._watch(id_)
                 return
             entry = Entry(id_, stamp, COMPLETED)
-            await self._tell("txn-commit" if committed else "txn-cancel", entry, table_name, key)
+            await self._ask(entry, "txn-commit" if committed else "txn-cancel", Part(table_name, (key,)))
         except ApiError:
             return  # it will be reported again

@@ -8,7 +8,7 @@ any command, each answer waiting for what it rests on. A transaction that stays 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.core.commands import Command
 from cluster.core.errors import ApiError
@@ -18,16 +18,19 @@ from cluster.core.transactions import (
     Prepare,
     Report,
     Vote,
+    bar,
     cancels,
     decide_all,
     holds,
     pack_pending,
+    record,
+    record_key,
     result,
     see,
 )
 from cluster.core.transactions import unpack_pending as unpack
 from cluster.node.host import Host
-from cluster.node.machine import Done, Machine
+from cluster.node.machine import OVERLOADED, Done, Machine
 from cluster.node.outbox import Outbox
 from cluster.node.replica import Replica
 from cluster.node.rpc import Responder
@@ -41,7 +44,8 @@ REPORT_INTERVAL_S = 0.5
 
 
 class Transacting:
-    """Served by storage nodes: ``txn-prepare``, ``txn-commit``, ``txn-cancel`` and ``txn-read``."""
+    """Served by storage nodes: ``txn-prepare``, ``txn-commit``, ``txn-cancel`` and ``txn-read``; ``txn-whole`` and
+    ``txn-settle`` for transactions whose items are all here."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -51,6 +55,8 @@ class Transacting:
         """By group and item: a transaction in progress, when it first turned somebody away, when it was reported."""
         host.on_replica.append(self._watch)
         host.rpc.register("txn-prepare", self._prepare, tuple[str, Prepare])
+        host.rpc.register("txn-whole", self._whole, tuple[str, Prepare])
+        host.rpc.register("txn-settle", self._settle, tuple[str, Finish])
         host.rpc.register("txn-commit", self._commit, tuple[str, Finish])
         host.rpc.register("txn-cancel", self._cancel, tuple[str, Finish])
         host.rpc.register("txn-read", self._read, tuple[str, tuple[bytes, ...]])
@@ -59,6 +65,15 @@ class Transacting:
         group, request = params
         keys = [command.key for command in request.commands]
         self._carry_out(group, keys, responder, lambda machine, done: prepare(machine, request, keys, done))
+
+    def _whole(self, sender: str, params: tuple[str, Prepare], responder: Responder) -> None:
+        group, request = params
+        keys = [command.key for command in request.commands]
+        self._carry_out(group, keys, responder, lambda machine, done: whole(machine, request, keys, done))
+
+    def _settle(self, sender: str, params: tuple[str, Finish], responder: Responder) -> None:
+        group, request = params
+        self._carry_out(group, request.keys, responder, lambda machine, done: settle(machine, request, done))
 
     def _commit(self, sender: str, params: tuple[str, Finish], responder: Responder) -> None:
         group, request = params
@@ -119,13 +134,25 @@ class Transacting:
         self._host.rpc.notify(router, "txn-pending", report)
 
 
-def prepare(machine: Machine, request: Prepare, keys: Sequence[bytes], done: Done) -> None:
-    """Vote on a group's part of a transaction and, if all of it is accepted, hold its items; answers with the votes."""
+class _Accepted(NamedTuple):
+    """A group's part of a transaction, all of which it votes for, by item."""
+
+    current: list[bytes | None]
+    held: list[Pending | None]
+    votes: list[Vote]
+    pending: list[Pending]
+
+
+def _ask(
+    machine: Machine, request: Prepare, keys: Sequence[bytes], done: Done, again: Callable[[], None]
+) -> _Accepted | None:
+    """Vote on a group's part of a transaction. None: it was refused and ``done`` is told, or rows must be read first,
+    after which ``again`` is called."""
     if not machine.admits(done):
-        return
-    current = machine.gather(keys, lambda: prepare(machine, request, keys, done))
+        return None
+    current = machine.gather(keys, again)
     if current is None:
-        return
+        return None
     held = [_held(machine, key) for key in keys]
     votes, pending = decide_all(request, current, held, machine.deleted_at, CODEC)
     if pending is not None and machine.outbox is not None:
@@ -133,19 +160,70 @@ def prepare(machine: Machine, request: Prepare, keys: Sequence[bytes], done: Don
         votes = [_index_vote(machine.outbox, *one) for one in each]
         if any(vote.code for vote in votes):
             pending = None
-    if pending is None:
-        for key, row in zip(keys, held, strict=True):
-            if row is not None and row.id != request.id:
-                machine.met(key)
-        machine.after_proposals(keys, votes, done)
+    if pending is not None:
+        return _Accepted(current, held, votes, pending)
+    for key, row in zip(keys, held, strict=True):
+        if row is not None and row.id != request.id:
+            machine.met(key)
+    machine.after_proposals(keys, votes, done)
+    return None
+
+
+def prepare(machine: Machine, request: Prepare, keys: Sequence[bytes], done: Done) -> None:
+    """Vote on a group's part of a transaction and, if all of it is accepted, hold its items; answers with the votes."""
+    part = _ask(machine, request, keys, done, lambda: prepare(machine, request, keys, done))
+    if part is None:
         return
-    wanted = [(key, row) for key, before, row in zip(keys, held, pending, strict=True) if row != before]
+    wanted = [(key, row) for key, before, row in zip(keys, part.held, part.pending, strict=True) if row != before]
     if not wanted:  # all of it was held already
-        machine.after_proposals(keys, votes, done)
+        machine.after_proposals(keys, part.votes, done)
         return
     for key, row in wanted:
         machine.hold(key, pack_pending(row))
-    machine.after_batch(lambda code: done(code, None if code else votes))
+    machine.after_batch(lambda code: done(code, None if code else part.votes))
+
+
+def whole(machine: Machine, request: Prepare, keys: Sequence[bytes], done: Done) -> None:
+    """Vote on a transaction whose items are all here and, if all of it is accepted, carry it out in the same entry;
+    answers with the votes. One without an id is not recorded: nobody will ask what became of it."""
+    place = record_key(request.id)
+    if request.id and place in machine.held:  # it was carried out before
+        if machine.admits(done):
+            machine.after_proposals((place,), [Vote() for _ in keys], done)
+        return
+    part = _ask(machine, request, keys, done, lambda: whole(machine, request, keys, done))
+    if part is None:
+        return
+    for key, image, before, row in zip(keys, part.current, part.held, part.pending, strict=True):
+        machine.stage(key, image, result(row, image), row.stamp)
+        if before is not None:  # an attempt that was given up for this one
+            machine.hold(key, None)
+    if request.id:
+        machine.hold(place, pack_pending(record(request.id, request.stamp)))
+    machine.after_batch(lambda code: done(code, None if code else part.votes))
+
+
+def settle(machine: Machine, request: Finish, done: Done) -> None:
+    """Whether a transaction whose items are all here was carried out; once it was answered that it was not, it never
+    will be."""
+    if not machine.admits(done):
+        return
+    place = record_key(request.id)
+    if place in machine.held:
+        machine.after_proposals((place,), True, done)
+        return
+    current = machine.gather(request.keys, lambda: settle(machine, request, done))
+    if current is None:
+        return
+    held = [_held(machine, key) for key in request.keys]
+    at = bar(current, held, machine.deleted_at, request.stamp)
+    if at is None:
+        done(OVERLOADED, None)  # nothing was done; to be asked again
+    elif at < 0:
+        machine.after_proposals(request.keys, False, done)
+    else:
+        machine.stage(request.keys[at], current[at], current[at], request.stamp)
+        machine.after_batch(lambda code: done(code, None if code else False))
 
 
 def _index_vote(outbox: Outbox, command: Command, current: bytes | None, pending: Pending, vote: Vote) -> Vote:
@@ -162,7 +240,8 @@ def _index_vote(outbox: Outbox, command: Command, current: bytes | None, pending
 
 
 def commit(machine: Machine, request: Finish, done: Done) -> None:
-    """Apply what the transaction holds here and let go of it. What it does not hold was committed before."""
+    """Apply what the transaction holds here and let go of it, and of the record of it. What it does not hold was
+    committed before."""
     if not machine.admits(done):
         return
     current = machine.gather(request.keys, lambda: commit(machine, request, done))
@@ -175,6 +254,10 @@ def commit(machine: Machine, request: Finish, done: Done) -> None:
             machine.stage(key, image, result(pending, image), pending.stamp)
             machine.hold(key, None)
             staged = True
+    place = record_key(request.id)
+    if cancels(_held(machine, place), request.id, request.stamp):
+        machine.hold(place, None)
+        staged = True
     _answer(machine, request, staged, done)
 
 

@@ -1,7 +1,8 @@
 """What became of transactions, seen from inside a simulation: one decision each, and every item goes its way.
 
 Fed by :mod:`cluster.sim.invariants` with what replicas apply: the ledger's rows, which decide, and the items that let
-go of a transaction. A method answers with what is wrong, in words, or nothing.
+go of a transaction; or the records of those that one group decided. A method answers with what is wrong, in words, or
+nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Decisions:
 
     def __init__(self) -> None:
         self._decided: dict[tuple[str, int], bool] = {}
+        self._whole: dict[str, bool] = {}
+        """Transactions that their one group decided and carried out: whether the ledger knows."""
 
     def recorded(self, key: bytes, image: bytes | None) -> str:
         """A row of the ledger was applied somewhere."""
@@ -32,9 +35,24 @@ class Decisions:
         if entry.state not in (COMMITTING, CANCELLING, COMPLETED):
             return ""
         committed = entry.state == COMMITTING or (entry.state == COMPLETED and entry.committed)
+        if entry.alone and committed:
+            if entry.id not in self._whole:
+                return f"transaction {entry.id} was decided to commit, and its group has not carried it out"
+            self._whole[entry.id] = True
         if self._decided.setdefault((entry.id, entry.stamp), committed) != committed:
             return f"transaction {entry.id} was decided both ways"
         return ""
+
+    def whole(self, record: Pending) -> str:
+        """A replica applied an entry that carries out a transaction and holds the record of it."""
+        self._whole.setdefault(record.id, False)
+        if not self._decided.setdefault((record.id, record.stamp), True):
+            return f"transaction {record.id} was carried out, although it was decided that it is not to be"
+        return ""
+
+    def forgotten(self, record: Pending) -> str:
+        """A replica applied an entry in which the record of such a transaction goes."""
+        return "" if self._whole[record.id] else f"the record of transaction {record.id} went before the ledger knew"
 
     def let_go(self, pending: Pending, written: Written) -> str:
         """A replica applied an entry in which an item lets go of a transaction, and these writes of that item."""

@@ -32,6 +32,7 @@ from cluster.core.config import Configuration, Member
 from cluster.core.group import Role
 from cluster.core.log import Log
 from cluster.core.messages import Accepted, AcceptReply, Entry, Installed, Message, Promise, Promised, Record
+from cluster.core.side import is_side
 from cluster.core.transactions import LEDGER, unpack_pending
 from cluster.node.host import Host
 from cluster.node.replica import Replica
@@ -505,10 +506,15 @@ def _wrap_transactions(replica: Replica, view: _View, watch: Invariants) -> None
     def watched_held(key: bytes, row: bytes | None) -> None:
         before = replica.machine._applied_held.get(key)
         held(key, row)
-        if before is not None and row is None:
+        text = ""
+        if is_side(key) and row is not None:
+            text = watch.decisions.whole(unpack_pending(row))
+        elif is_side(key) and before is not None:
+            text = watch.decisions.forgotten(unpack_pending(before))
+        elif before is not None and row is None:
             text = watch.decisions.let_go(unpack_pending(before), written.get(key, ()))
-            if text:
-                watch.fail(ATOMIC, f"{view.where}: {text}", view)
+        if text:
+            watch.fail(ATOMIC, f"{view.where}: {text}", view)
 
     replica.rows.advance = watched_advance  # type: ignore[method-assign]
     replica.rows.apply = watched_apply  # type: ignore[method-assign]

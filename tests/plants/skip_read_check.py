@@ -13,11 +13,16 @@ from cluster.node.rpc import Responder
 def install(node: Node) -> None:
     if not isinstance(getattr(node.role, "host", None), Host) or node.config.role != "storage":
         return
-    honest, _ = node.rpc._methods["txn-prepare"]
+    for method in ("txn-prepare", "txn-whole"):
+        _blind(node, method)
 
-    def prepare(sender: str, params: tuple[str, Prepare], responder: Responder) -> Any:
+
+def _blind(node: Node, method: str) -> None:
+    honest, _ = node.rpc._methods[method]
+
+    def vote(sender: str, params: tuple[str, Prepare], responder: Responder) -> Any:
         group, request = params
         blind = tuple(c._replace(condition=None) if c.kind == "check" else c for c in request.commands)
         honest(sender, (group, request._replace(commands=blind)), responder)
 
-    node.rpc.register("txn-prepare", prepare, tuple[str, Prepare])
+    node.rpc.register(method, vote, tuple[str, Prepare])

@@ -13,9 +13,11 @@ import pytest
 
 from cluster.core.side import TXN
 from cluster.core.transactions import LEDGER
+from cluster.node import transacting
 from cluster.node.config import NodeConfig
 from cluster.node.host import Host
 from cluster.node.process import Node
+from cluster.node.router import Router
 from cluster.sim.client import NoAnswer, Refused, SimClient
 from cluster.sim.deploy import deploy
 from cluster.sim.invariants import ATOMIC, Invariants, Violation
@@ -133,6 +135,9 @@ def get(key: str) -> dict[str, Any]:
     return {"Get": {"TableName": "accounts", "Key": {"pk": {"S": key}}}}
 
 
+ONCE = {"TransactItems": [add("k0", 1)], "ClientRequestToken": "once"}
+
+
 def test_all_or_nothing_over_several_groups() -> None:
     scene = Scene()
     assert scene.write(*[put(key, 1) for key in KEYS]) == {}
@@ -198,6 +203,106 @@ def test_a_token_whose_transaction_was_cancelled_may_be_used_again() -> None:
     scene.put("k0", 1)
     assert scene.call("TransactWriteItems", body, scene.other) == {}
     assert scene.get("k1") == 1
+
+
+def test_what_one_group_decides_needs_no_ledger_unless_a_token_may_be_used_again() -> None:
+    scene = Scene()
+    assert scene.write(put("k0", 1)) == {}
+    refused = scene.refused("TransactWriteItems", {"TransactItems": [check("k0", "attribute_not_exists(pk)")]})
+    assert [reason["Code"] for reason in refused.body["CancellationReasons"]] == ["ConditionalCheckFailed"]
+    assert not any(replica.spec.table == LEDGER for replica in scene.replicas())
+    assert scene.write(add("k0", 1), ClientRequestToken="token") == {}
+    assert any(replica.spec.table == LEDGER for replica in scene.replicas())
+    scene.sim.run_for(1)
+    assert scene.get("k0") == 2
+    assert not scene.held(), "the record has gone"
+
+
+def test_what_one_group_carried_out_is_known_although_its_coordinator_died() -> None:
+    scene = Scene()
+    scene.write(put("k9", 1), ClientRequestToken="the ledger is made")
+
+    async def carried_out() -> None:
+        sending = asyncio.ensure_future(scene.client.call("TransactWriteItems", ONCE, 2))
+        await until(lambda: scene.held() > 0)
+        scene.sim.crash("router-a")
+        with pytest.raises(NoAnswer):
+            await sending
+
+    scene.sim.run_for(1)
+    scene.sim.run(carried_out(), limit_s=20)
+    assert scene.refused("TransactWriteItems", ONCE, scene.other).kind == "TransactionInProgressException"
+    scene.sim.run_until(lambda: not scene.held(), 30)
+    assert scene.call("TransactWriteItems", ONCE, scene.other) == {}, "as it was, by its token"
+    wanted = {"TableName": "accounts", "Key": {"pk": {"S": "k0"}}, "ConsistentRead": True}
+    assert scene.call("GetItem", wanted, scene.other)["Item"] == item("k0", 1)
+
+
+def hesitant(node: Node) -> None:
+    """The first transaction of router-a that one group decides leaves for there 12 s after its row was in the ledger:
+    all that long the router was frozen."""
+    if node.config.name != "router-a" or not isinstance(node.role, Router):
+        return
+    coordinator, world = node.role._services._coordinator, node.world
+    honest = coordinator._whole
+    left = [12.0]
+
+    async def whole(id_: str, *rest: Any) -> Any:
+        if id_ and left:
+            await world.sleep(left.pop())
+        return await honest(id_, *rest)
+
+    coordinator._whole = whole  # type: ignore[method-assign]
+
+
+def taken_for_dead(scene: Scene) -> None:
+    with pytest.raises(NoAnswer):
+        scene.sim.run(scene.client.call("TransactWriteItems", ONCE, 1), limit_s=30)
+    scene.sim.run_until(lambda: scene.sim.count("transaction-taken-over") > 0, 11)
+
+
+def asked_again(scene: Scene) -> None:
+    """The token is used again elsewhere, with success, before the first request comes after all."""
+    taken_for_dead(scene)
+    scene.sim.run_for(0.5)
+    assert scene.call("TransactWriteItems", ONCE, scene.other) == {}
+    scene.sim.run_for(15)
+
+
+def left_alone(scene: Scene) -> None:
+    """Nobody asks again, and the first request comes after all."""
+    taken_for_dead(scene)
+    scene.sim.run_for(15)
+
+
+@pytest.mark.parametrize(("then", "value"), [(asked_again, 1), (left_alone, None)])
+def test_an_attempt_that_was_taken_for_dead_does_not_happen_when_it_comes_after_all(
+    then: Callable[[Scene], None], value: int | None
+) -> None:
+    scene = Scene(plant=hesitant)
+    then(scene)
+    assert scene.get("k0") == value
+    assert not scene.held()
+
+
+def no_bar(patch: pytest.MonkeyPatch) -> None:
+    """Whoever asks in vain trusts that what has not come will not come."""
+    patch.setattr(transacting, "bar", lambda *args: -1)
+
+
+def no_record(patch: pytest.MonkeyPatch) -> None:
+    """A group keeps no record of what it carried out."""
+    patch.setattr(transacting, "pack_pending", lambda pending: None)
+
+
+@pytest.mark.parametrize(("plant", "then"), [(no_bar, left_alone), (no_record, asked_again)])
+def test_a_transaction_of_one_group_that_went_another_way_is_seen_from_inside(
+    monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], then: Callable[[Scene], None]
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(Violation) as caught:
+        then(Scene(plant=hesitant))
+    assert caught.value.prop == ATOMIC
 
 
 def test_a_coordinator_that_dies_after_preparing_leaves_nothing_behind() -> None:

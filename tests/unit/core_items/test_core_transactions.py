@@ -24,6 +24,7 @@ from cluster.core.transactions import (
     Pending,
     Prepare,
     Seen,
+    bar,
     cancels,
     decide,
     decide_all,
@@ -34,6 +35,7 @@ from cluster.core.transactions import (
     result,
     see,
     unchanged,
+    undecided,
     unpack_pending,
 )
 
@@ -159,6 +161,12 @@ def test_what_is_left_to_do_follows_from_the_ledger_alone() -> None:
     assert duty(entry._replace(state=COMMITTING)) == ("", True)
     assert duty(entry._replace(state=CANCELLING)) == ("", False)
     assert duty(entry._replace(state=COMPLETED)) is None
+    alone = entry._replace(alone=True)
+    assert undecided(alone)
+    assert not undecided(entry)
+    assert duty(alone, happened=True) == (COMMITTING, True)
+    assert duty(alone, happened=False) == (CANCELLING, False)
+    assert not undecided(alone._replace(state=COMMITTING))
     assert fate(None, 50) is False
     assert fate(entry, 50) is None
     assert fate(entry._replace(state=COMMITTING), 50) is True
@@ -167,6 +175,25 @@ def test_what_is_left_to_do_follows_from_the_ledger_alone() -> None:
 
 
 # --- the protocol, with messages late, doubled and out of order ---
+
+
+def test_a_row_tells_of_one_group_that_it_has_carried_out_before_it_is_completed() -> None:
+    entry = Entry("T", 50, COMMITTING)
+    assert not entry.carried_out, "some of its groups may not have heard of it"
+    assert entry._replace(alone=True).carried_out
+    assert not entry._replace(alone=True, state=PREPARING).carried_out
+    assert not entry._replace(alone=True, state=COMPLETED).carried_out
+    assert entry._replace(state=COMPLETED, committed=True).carried_out
+
+
+def test_one_item_that_nobody_holds_bars_a_transaction_unless_it_is_too_late_for_it_anyway() -> None:
+    held = Pending("other", 10, False, None)
+    early, late = image("x", 40), image("x", 50)
+    assert bar([early, None], [None, None], 40, 50) == 0
+    assert bar([early, None], [held, None], 40, 50) == 1
+    assert bar([early, early], [held, held], 40, 50) is None
+    assert bar([early, late], [held, held], 40, 50) == -1
+    assert bar([early, None], [held, held], 50, 50) == -1, "a deletion counts for what is missing"
 
 
 class Group:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_machine import BALLOT, Leader, put
 
-from cluster.core.commands import Command
+from cluster.core.commands import Clause, Command
 from cluster.core.items import image_body, image_stamp, pack_image
 from cluster.core.keys import KeyAttribute, KeySchema
 from cluster.core.shape import IndexShape, Shape
 from cluster.core.side import TXN, rest
-from cluster.core.transactions import ONGOING, Finish, Prepare, Seen, Vote
+from cluster.core.transactions import CONFLICT, LATE, ONGOING, Finish, Prepare, Seen, Vote, record_key
 from cluster.node import payload
-from cluster.node.transacting import cancel, commit, prepare, read
+from cluster.node.machine import OVERLOADED
+from cluster.node.transacting import cancel, commit, prepare, read, settle, whole
 
 STAMP = int(Leader().wall * 1e6) + 5_000_000
 """Later than whatever the leader wrote before."""
@@ -26,6 +30,12 @@ class Held(Leader):
         answers: list[Any] = []
         request = Prepare(id_, stamp, commands)
         prepare(self.machine, request, [c.key for c in commands], lambda code, votes: answers.append((code, votes)))
+        return answers
+
+    def whole(self, *commands: Command, id_: str = "T", stamp: int = STAMP) -> list[Any]:
+        answers: list[Any] = []
+        request = Prepare(id_, stamp, commands)
+        whole(self.machine, request, [c.key for c in commands], lambda code, votes: answers.append((code, votes)))
         return answers
 
     def finish(self, act: Any, *keys: bytes, id_: str = "T", stamp: int = STAMP) -> list[Any]:
@@ -175,3 +185,159 @@ def test_a_deposed_leader_keeps_what_was_applied_and_forgets_what_was_only_propo
     leader.prepare(put(b"b"), id_="U")
     leader.machine.deposed()
     assert set(leader.machine.held) == {b"a"}
+
+
+# --- transactions of one group ---
+
+
+def test_a_transaction_of_one_group_is_carried_out_in_one_entry_with_a_record_of_it() -> None:
+    leader = Held()
+    leader.do(put(b"b", "old"))
+    leader.settle()
+    answers = leader.whole(put(b"a", "new"), Command("check", "t", b"b"), Command("delete", "t", b"c"))
+    assert answers == [], "the votes wait until it is durable"
+    written = dict(leader.settle())
+    ((code, votes),) = answers
+    assert (code, [vote.code for vote in votes]) == ("", ["", "", ""])
+    assert image_body(written[b"a"] or b"") == b'{"v":{"S":"new"}}'
+    assert image_body(written[b"b"] or b"") == b'{"v":{"S":"old"}}'
+    assert [image_stamp(written[key] or b"") for key in (b"a", b"b")] == [STAMP, STAMP], "what was checked as well"
+    assert written[TXN + record_key("T")]
+    leader.do(put(b"a", "later"))
+    leader.settle()
+    assert [outcome.error for _, outcome in leader.answers if outcome] == [None, None], "nothing is held"
+    leader.finish(commit, b"a", b"b", b"c")
+    assert leader.settle() == [(TXN + record_key("T"), None)], "the ledger knows"
+    assert leader.machine.held == {}
+
+
+def test_one_that_nobody_can_ask_for_leaves_no_record() -> None:
+    leader = Held()
+    leader.whole(put(b"a"), id_="")
+    assert not any(key.startswith(TXN) for key, _ in leader.settle())
+
+
+def test_a_transaction_of_one_group_happens_as_a_whole_or_not_at_all() -> None:
+    leader = Held()
+    met: list[bytes] = []
+    leader.machine.met = met.append
+    leader.prepare(put(b"b"), id_="U")
+    leader.settle()
+    exists = Clause("attribute_exists(v)", None, None)
+    answers = leader.whole(put(b"a"), put(b"b"), Command("check", "t", b"c", condition=exists))
+    ((_, votes),) = answers
+    assert [vote.code for vote in votes] == ["", CONFLICT, "ConditionalCheckFailed"]
+    assert not leader.machine.batch_due
+    assert met == [b"b"]
+
+
+def test_what_was_carried_out_is_not_done_again_with_or_without_the_record() -> None:
+    leader = Held()
+    leader.whole(put(b"a"))
+    leader.settle()
+    assert leader.whole(put(b"a"), stamp=STAMP + 9) == [("", [Vote()])]
+    leader.finish(commit, b"a")
+    leader.settle()
+    ((_, (vote,)),) = leader.whole(put(b"a"))
+    assert vote.code == LATE, "its item is stamped"
+    assert not leader.machine.batch_due
+
+
+def test_a_record_survives_a_change_of_leaders() -> None:
+    first = Held()
+    first.whole(put(b"a"))
+    rows = {key: row for key, row in first.settle() if row is not None and key.startswith(TXN)}
+    first.machine.deposed()
+    second = Held()
+    second.machine.held_found(rows)
+    for leader in (first, second):
+        assert leader.finish(settle, b"a") == [("", True)]
+
+
+def test_who_asks_in_vain_makes_sure_that_it_never_happens() -> None:
+    for item in (None, put(b"b")):  # whether it is there or not
+        leader = Held()
+        if item is not None:
+            leader.do(item)
+            leader.settle()
+        answers = leader.finish(settle, b"b", b"c")
+        assert answers == [], "nobody is told before it is durable"
+        leader.settle()
+        assert answers == [("", False)]
+        assert leader.finish(settle, b"b", b"c") == [("", False)]
+        assert not leader.machine.batch_due, "it is too late for it already"
+        ((_, votes),) = leader.whole(put(b"a"), put(b"b"), put(b"c"))
+        assert LATE in {vote.code for vote in votes}
+        leader.whole(put(b"b"), put(b"c"), stamp=STAMP + 1)
+        assert leader.machine.batch_due, "another attempt may"
+
+
+def test_an_item_in_others_hands_is_left_alone_by_who_asks() -> None:
+    leader = Held()
+    leader.prepare(put(b"a"), id_="U", stamp=STAMP - 1)
+    leader.settle()
+    assert leader.finish(settle, b"a") == [(OVERLOADED, None)]
+    leader.finish(settle, b"a", b"b")
+    written = leader.settle()
+    assert b"a" not in dict(written)
+    leader.finish(commit, b"a", id_="U", stamp=STAMP - 1)
+    assert image_stamp(dict(leader.settle())[b"a"] or b"") == STAMP - 1
+
+
+ADD = Command(
+    "update", "t", b"a", key_image=b'{"pk":{"S":"a"}}', update=Clause("ADD n :one", None, {":one": {"N": "1"}})
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 10**9))
+def test_whatever_is_late_doubled_or_taken_over_a_token_counts_once(seed: int) -> None:
+    """One token, asked with again and again; recovery managers that take over at any moment; messages that come late,
+    twice or never; plain writes and deletions in between."""
+    rng = Random(seed)
+    leader = Held()
+    row: dict[str, Any] = {"state": "", "stamp": 0}
+    sent: list[int] = []
+
+    def begin() -> None:
+        row.update(state="PREPARING", stamp=STAMP + len(sent))
+        sent.append(row["stamp"])
+
+    def arrive(stamp: int) -> None:
+        """An attempt reaches the leader, and its answer the coordinator, perhaps."""
+        answers = leader.whole(ADD, Command("check", "t", b"b"), stamp=stamp)
+        leader.settle()
+        codes = {vote.code for vote in answers[0][1]}
+        if (row["state"], row["stamp"]) == ("PREPARING", stamp) and rng.random() < 0.7:
+            if LATE in codes:
+                begin()
+            else:
+                row["state"] = "COMMITTING"
+
+    def take_over() -> None:
+        if row["state"] == "PREPARING":
+            answers = leader.finish(settle, b"a", b"b", stamp=row["stamp"])
+            leader.settle()
+            row["state"] = "COMMITTING" if answers == [("", True)] else "CANCELLED"
+        if row["state"] == "COMMITTING":
+            leader.finish(commit, b"a", b"b", stamp=row["stamp"])
+            leader.settle()
+            row["state"] = "COMPLETED"
+
+    for _ in range(rng.randint(1, 25)):
+        draw = rng.random()
+        if draw < 0.3 and row["state"] in ("", "CANCELLED"):
+            begin()
+        elif draw < 0.6 and sent:
+            arrive(rng.choice(sent))
+        elif draw < 0.8:
+            take_over()
+        else:
+            leader.do(put(b"b") if rng.random() < 0.5 else Command("delete", "t", b"b"))
+            leader.settle()
+    take_over()
+    for stamp in sent:
+        arrive(stamp)
+    (seen,) = leader.read(b"a")
+    happened = row["state"] == "COMPLETED"
+    assert (image_body(seen.image) if seen.image else None) == (b'{"pk":{"S":"a"},"n":{"N":"1"}}' if happened else None)

@@ -243,7 +243,7 @@ def hesitant(node: Node) -> None:
     all that long the router was frozen."""
     if node.config.name != "router-a" or not isinstance(node.role, Router):
         return
-    coordinator, world = node.role._services._coordinator, node.world
+    coordinator, world = node.role.services._coordinator, node.world
     honest = coordinator._whole
     left = [12.0]
 

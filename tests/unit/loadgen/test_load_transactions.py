@@ -34,6 +34,14 @@ def test_every_request_is_one_that_the_database_accepts(name: str) -> None:
     assert seen == {"twrite", "tread"}
 
 
+def test_some_appends_have_a_token_of_their_own_and_transfers_which_may_be_alike_have_none() -> None:
+    tokens = [json.loads(body_of("t", [["append", "k", f"w.{n}"]])).get("ClientRequestToken") for n in range(100)]
+    sent = [token for token in tokens if token is not None]
+    assert 30 < len(sent) < 70
+    assert len(set(sent)) == len(sent)
+    assert "ClientRequestToken" not in json.loads(body_of("t", Bank(10).write(Random(), "w.1")))
+
+
 def test_transfers_leave_the_total_and_overdraw_nothing() -> None:
     for _ in range(50):
         steps = Bank(10).write(Random(), "w.1")

@@ -27,9 +27,14 @@ class Items:
         self.keys = keys
         self.item_bytes = item_bytes
         self._rng = Random(1)
+        self._tokens = Random()
 
     def any(self) -> str:
         return key_name(int(self._rng.random() * self.keys))
+
+    def token(self) -> str:
+        """A member that makes a request one of its own for ten minutes, other runs' included: as SDKs add to theirs."""
+        return f',"ClientRequestToken":"{self._tokens.getrandbits(128):032x}"'
 
     def several(self, count: int) -> list[str]:
         """Different keys."""
@@ -96,9 +101,9 @@ def _batch_get(it: Items, number: int) -> str:
     return f'{{"RequestItems":{{"{it.table}":{{"Keys":[{keys}],"ConsistentRead":true}}}}}}'
 
 
-def _transact(kind: str, entries: list[str]) -> str:
+def _transact(kind: str, entries: list[str], more: str = "") -> str:
     actions = ",".join(f'{{"{kind}":{entry}}}' for entry in entries)
-    return f'{{"TransactItems":[{actions}]}}'
+    return f'{{"TransactItems":[{actions}]{more}}}'
 
 
 def _transact_write(count: int) -> Callable[[Items, int], str]:
@@ -137,6 +142,9 @@ REQUESTS = {
     "put": Request("PutItem", lambda it, number: it.put(it.any(), number)),
     "get": Request("GetItem", _get("get")),
     "tput": Request("TransactWriteItems", lambda it, number: _transact("Put", [it.put(it.any(), number)])),
+    "tput-token": Request(
+        "TransactWriteItems", lambda it, number: _transact("Put", [it.put(it.any(), number)], it.token())
+    ),
     "tget": Request("TransactGetItems", lambda it, number: _transact("Get", [it.place(it.any())])),
     "cput": Request("PutItem", _conditional_put, 0),
     "update": Request("UpdateItem", _update, 0),

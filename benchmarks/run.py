@@ -68,7 +68,7 @@ def transactions(target: Target, seconds: float) -> dict[str, Any]:
     """An item put and read in a transaction of its own, beside the plain operation in the same cluster."""
     with target.running() as running:
         cells = {}
-        for operation in ("put", "tput", "get", "tget"):
+        for operation in ("put", "tput", "tput-token", "get", "tget"):
             for concurrency in CONCURRENCIES[:2]:
                 cell = cells[f"{operation} x{concurrency}"] = closed_loop(running, operation, concurrency, seconds)
                 say(f"{operation} x{concurrency}: p50 {cell['p50_ms']} ms, {spoken(cell)}")

@@ -82,6 +82,7 @@ def test_the_product_takes_every_request(operation: str) -> None:
         ("cput", 1),
         ("batch-write", 10),
         ("tput", 1),
+        ("tput-token", 1),
         ("transact-write-1", 1),
         ("transact-write-4", 4),
         ("fill", FILLED),

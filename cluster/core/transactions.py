@@ -216,14 +216,15 @@ def record(id_: str, stamp: int) -> Pending:
     return Pending(id_, stamp, True, None)
 
 
-def bar(current: Sequence[bytes | None], held: Sequence[Pending | None], deleted_at: int, stamp: int) -> int | None:
+def bar(current: Sequence[bytes | None], held: Sequence[Pending | None], stamp: int) -> int | None:
     """Which item to stamp so that a transaction of that timestamp is never carried out whole; -1: it is too late for it
     already; None: all its items are in others' hands, and nobody can say yet.
 
-    One is enough, since it takes all of them. An item that is held must stay as it is until it is let go of.
+    One is enough, since it takes all of them. An item that is held must stay as it is until it is let go of. Of missing
+    items nothing is known for certain: when they were deleted is an estimate, too late rather than too early, and the
+    next leader's may be lower.
     """
-    lasts = [image_stamp(image) if image is not None else deleted_at for image in current]
-    if any(last >= stamp for last in lasts):
+    if any(image is not None and image_stamp(image) >= stamp for image in current):
         return -1
     return next((at for at, row in enumerate(held) if row is None), None)
 

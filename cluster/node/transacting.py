@@ -216,7 +216,7 @@ def settle(machine: Machine, request: Finish, done: Done) -> None:
     if current is None:
         return
     held = [_held(machine, key) for key in request.keys]
-    at = bar(current, held, machine.deleted_at, request.stamp)
+    at = bar(current, held, request.stamp)
     if at is None:
         done(OVERLOADED, None)  # nothing was done; to be asked again
     elif at < 0:

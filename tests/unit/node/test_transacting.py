@@ -264,12 +264,29 @@ def test_who_asks_in_vain_makes_sure_that_it_never_happens() -> None:
         assert answers == [], "nobody is told before it is durable"
         leader.settle()
         assert answers == [("", False)]
-        assert leader.finish(settle, b"b", b"c") == [("", False)]
-        assert not leader.machine.batch_due, "it is too late for it already"
+        leader.finish(settle, b"b", b"c")
+        assert leader.machine.batch_due == (item is None), "of what is there it is known that it is too late"
+        leader.settle()
         ((_, votes),) = leader.whole(put(b"a"), put(b"b"), put(b"c"))
         assert LATE in {vote.code for vote in votes}
         leader.whole(put(b"b"), put(b"c"), stamp=STAMP + 1)
         assert leader.machine.batch_due, "another attempt may"
+
+
+def test_a_deletion_that_never_happened_bars_nothing() -> None:
+    """The next leader has not heard of it, and would take what comes late."""
+    leader = Held()
+    leader.do(put(b"x"))
+    leader.settle()
+    leader.wall += 60
+    leader.do(Command("delete", "t", b"x"))
+    leader.machine.refused()
+    assert leader.machine.deleted_at > STAMP
+    assert leader.finish(settle, b"a") == [], "it waits for an entry of its own"
+    other = Held()
+    other.commit(leader.propose())
+    ((_, (vote,)),) = other.whole(put(b"a"))
+    assert vote.code == LATE
 
 
 def test_an_item_in_others_hands_is_left_alone_by_who_asks() -> None:

@@ -176,5 +176,11 @@ def _explain(operation: Operation, final: Operation, start_ns: int) -> Finding:
         f"{item_text(final.observed)}"
     )
     if operation.value is None:
-        what = f"{describe(operation)} was acknowledged, and the item it removed is back: {item_text(final.observed)}"
+        removed = item_text(operation.observed)
+        what = f"{describe(operation)} was acknowledged, and the item it removed is back: {removed}"
+        if final.observed != operation.observed:
+            what = (
+                f"{describe(operation)} was acknowledged and is gone: the item it removed, {removed}, was there "
+                f"afterwards; it ends as {item_text(final.observed)}"
+            )
     return finding(what, operation, start_ns, (final,))

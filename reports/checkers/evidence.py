@@ -71,11 +71,23 @@ def seconds(ns: int, start_ns: int) -> float | None:
     return None if ns == NEVER_NS else round((ns - start_ns) / 1e9, 6)
 
 
+WORDS = {
+    "cput": "conditional put",
+    "get": "strong get",
+    "eget": "eventual get",
+    "final": "closing read",
+    "twrite": "transactional write",
+    "tread": "transactional read",
+}
+"""Kinds of operations as people say them, where the history's word for one is another."""
+
+
 def describe(operation: Operation) -> str:
-    """An operation in a few words: ``cput a-1#17 of 'a-1.9'``."""
+    """An operation in a few words: ``conditional put a-1#17 of 'a-1.9'``."""
+    word = WORDS.get(operation.op, operation.op)
     if operation.is_write and operation.value is not None:
-        return f"{operation.op} {operation.name} of {operation.value!r}"
-    return f"{operation.op} {operation.name}"
+        return f"{word} {operation.name} of {operation.value!r}"
+    return f"{word} {operation.name}"
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import canaries, metrics, wording
+from reports.checkers.evidence import WORDS
 from reports.judge import Evidence
 from reports.render import charts, ledger
 from reports.render.charts import Axis, Window
@@ -118,6 +119,7 @@ def render(evidence: Evidence, verdict: Verdict) -> str:
         checks=[_check(check) for check in verdict.checks if check.result != "skipped"],
         skipped=[check for check in verdict.checks if check.result == "skipped"],
         through=_through(evidence, verdict),
+        words=WORDS,
         scrub=scrubbed(evidence.run),
         places=_places(plan, verdict.faults),
         fault_place={fault.name: wording.place(fault.targets, plan.nodes) for fault in verdict.faults},

@@ -84,6 +84,19 @@ def test_deleted_item_that_is_back() -> None:
     assert "is back" in durability.check(History(history)).why
 
 
+def test_a_lost_delete_is_told_by_what_was_there_again_not_by_what_there_is_at_the_end() -> None:
+    history = [
+        operation("put", 1, 0, 10, value="x"),
+        operation("delete", 2, 20, 30, observed="x"),
+        operation("cput", 3, 40, 50, value="y", observed="x", expect="x"),
+        operation("delete", 4, 60, 70, observed="y"),
+        final(5, None),
+    ]
+    assert lost_names(history) == {"w#2"}
+    why = durability.check(History(history)).why
+    assert "the item it removed, 'x', was there afterwards; it ends as no item" in why
+
+
 def test_item_that_vanished() -> None:
     assert lost_names([operation("put", 1, 0, 10, value="x"), final(2, None)]) == {"w#1"}
 

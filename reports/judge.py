@@ -10,7 +10,8 @@ order:
 5. ``passed``.
 
 An aborted or interrupted run that never came to its verify phase has nothing to check replicas or leftovers by: those
-checks are then skipped, not unknown. So are promises that it did not come to: that it was cut short is the verdict.
+checks are then skipped, not unknown. So are promises, and the checks of those who watch, which the run did not come to:
+that it was cut short is the verdict.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ from reports.rundir.verdict import Judgement
 
 SKIPPED_SHARE_MAX = 0.5
 """If more of the arrivals than this were never sent, the load generator did not offer what it claims."""
+
+WATCHING = ("canaries", "alarms")
+"""Checks that are about the whole length of a run, not its end: one that was cut short may have too little for them."""
 
 
 @dataclass(slots=True)
@@ -101,8 +105,9 @@ def judge(
     plan, events = evidence.plan, evidence.events
     ended, reason = _ending(events, ended, reason)
     checks = [*run_checks(evidence.run, evidence.history, plan.checks), *also]
-    if ended != "completed" and not _came_to(events, "verify"):
-        checks = [_not_reached(check, ended) for check in checks]
+    if ended != "completed":
+        verified = _came_to(events, "verify")
+        checks = [check if verified and check.name not in WATCHING else _not_reached(check, ended) for check in checks]
     load = metrics.summarise(evidence.load, sum(evidence.skipped.values()))
     faults = _with_planned(metrics.fault_records(events), plan)
     recovery = metrics.recoveries(

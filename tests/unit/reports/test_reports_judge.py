@@ -176,6 +176,27 @@ def test_each_way_to_end(tmp_path: Path, shape: Shape, verdict: str, word: str) 
     assert word in result.why[0]
 
 
+@pytest.mark.parametrize(("ended", "verdict"), [("interrupted", "interrupted"), ("completed", "failed")])
+def test_too_little_to_judge_who_watches_by_is_a_doubt_only_in_a_whole_run(
+    tmp_path: Path, ended: str, verdict: str
+) -> None:
+    run = make_run(tmp_path, Shape(rate=60, ended=ended))
+    events = [json.loads(line) for line in run.events.read_bytes().splitlines()]
+    begun = next(event for event in events if event["event"] == "canaries" and event["state"] == "begin")
+    kept = []
+    for event in events:
+        if event["event"] in ("alarm", "window"):
+            continue
+        if event["event"] == "canaries" and event["state"] == "end":
+            event["boot"] = begun["begin_boot"] + 1.0  # not one window was over
+        kept.append(event)
+    run.events.write_text("".join(f"{json.dumps(event)}\n" for event in kept))
+    result = judge(gather(run))
+    alarms = next(check for check in result.checks if check.name == "alarms")
+    assert alarms.result == ("skipped" if ended == "interrupted" else "unknown"), alarms.why
+    assert result.verdict == verdict, result.why
+
+
 def test_a_controller_that_died_passes_nothing(tmp_path: Path) -> None:
     run = make_run(tmp_path, Shape(rate=60))
     lines = run.events.read_bytes().splitlines(keepends=True)

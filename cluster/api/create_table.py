@@ -39,6 +39,7 @@ def check_request(body: dict[str, Any]) -> dict[str, Any]:
     _check_billing(body)
     _check_schema(body)
     index_schemas.check(body)
+    _check_stream(body.get("StreamSpecification") or {})
     throughput.check_members(body)
     tags = read_tags(body.get("Tags") or ())
     return {
@@ -66,6 +67,14 @@ def _check_billing(body: dict[str, Any]) -> None:
         )
     throughput.check_units(units)
     throughput.check_quota(units)
+
+
+def _check_stream(stream: dict[str, Any]) -> None:
+    if stream.get("StreamViewType") is not None and not stream.get("StreamEnabled"):
+        raise invalid(
+            "One or more parameter values were invalid: Table is being created with a stream disabled, UpdateViewType "
+            "should not be specified"
+        )
 
 
 def _check_schema(body: dict[str, Any]) -> None:

@@ -33,13 +33,14 @@ from cluster.api.operation import DataOperation, DataRequest
 from cluster.api.paths import check_paths
 from cluster.api.tables import TableSchema
 from cluster.api.writes import checker
-from cluster.core.commands import Command, Outcome
+from cluster.core.commands import ITEM_TOO_LARGE, Command, Outcome
 from cluster.core.errors import invalid
+from cluster.core.expressions.charge import charge
 from cluster.core.expressions.parser import parse_update
 from cluster.core.expressions.scope import resolve
 from cluster.core.expressions.static import types_given
 from cluster.core.indexes import check_index_types
-from cluster.core.items import normalise_item
+from cluster.core.items import ITEM_BYTES_MAX, normalise_item
 from cluster.core.keys import KeySchema, check_lookup_key, encode_key
 from cluster.wire.json import encode
 
@@ -124,8 +125,11 @@ def prepare(request: DataRequest, schema: TableSchema) -> Command:
 
 
 def prepare_alone(request: DataRequest, schema: TableSchema) -> Command:
-    """The command of an UpdateItem, which is measured more strictly than an update in a transaction."""
-    return prepare(request, schema)._replace(alone=True)
+    """The command of an UpdateItem, whose expression is measured, too, as one in a transaction is not."""
+    command = prepare(request, schema)
+    if command.update is not None and charge(command.update) > ITEM_BYTES_MAX:
+        raise invalid(ITEM_TOO_LARGE)
+    return command
 
 
 def _refuse_key_update(key: KeySchema, names: Sequence[str]) -> None:

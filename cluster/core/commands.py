@@ -32,9 +32,6 @@ ITEM_TOO_LARGE = "Item size to update has exceeded the maximum allowed size"
 
 _ALL_OLD = "ALL_OLD"
 
-_MEASURED_BYTES = 8 * 1024
-"""What an update's actions can add to its measure, at most: an item further below the limit need not be measured."""
-
 
 class Clause(NamedTuple):
     """An expression as the caller wrote it, with the placeholders it uses: parsed (and cached by text) where it
@@ -74,8 +71,6 @@ class Command(NamedTuple):
     """update: the same."""
     collection: bytes | None = None
     """ItemCollectionMetrics as they are to be answered, where they are."""
-    alone: bool = False
-    """update: an UpdateItem, neither of a transaction nor PartiQL's: what it writes is measured too."""
 
 
 class Outcome(NamedTuple):
@@ -149,14 +144,7 @@ def _update(command: Command, current: bytes | None, item: Item | None, before: 
     if item is None and touched and after == base:
         return Decision(False, None, Outcome())  # what only takes away makes no item of its key
     size = item_size(after)
-    if size > ITEM_BYTES_MAX - _MEASURED_BYTES and (
-        size > ITEM_BYTES_MAX
-        or (
-            command.alone
-            and command.update is not None
-            and updates.written_size(command.update, after) > ITEM_BYTES_MAX
-        )
-    ):
+    if size > ITEM_BYTES_MAX:
         raise invalid(ITEM_TOO_LARGE)
     image = pack_image(size, codec.encode(after))
     shown: bytes | None = None

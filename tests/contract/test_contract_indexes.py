@@ -312,6 +312,14 @@ def test_a_key_of_several_attributes(dynamodb: Any, names: Iterator[str], refuse
     assert found("tenant = :t AND kind = :k AND dated = :d", t="t", k="k", d="1") == ["c", "b"]
     with refused("ValidationException"):
         found("tenant = :t", t="t")
+    for gap in ("n = :n", "dated > :d AND n = :n"):
+        with refused(
+            "ValidationException",
+            "^RANGE key attributes dated must have equality conditions specified in the query because a condition is "
+            "present on key attribute n$",
+        ):
+            given = {"d": "1"} if ":d" in gap else {}
+            found(f"tenant = :t AND kind = :k AND {gap}", t="t", k="k", n=9, **given)
     shown = described(dynamodb, name)["GlobalSecondaryIndexes"][0]["KeySchema"]
     assert shown == schema
     gone = dynamodb.delete_table(TableName=name)["TableDescription"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -175,18 +176,62 @@ def padded(expression: str, more: dict[str, Any], size: int) -> dict[str, Any]:
         ("SET b = :pad REMOVE r", {}, 24, 1),
         ("SET b = :pad, c = :c", {":c": {"S": "y" * 500}}, 41, 502),
         ("SET b = :pad ADD n :n", {":n": {"N": "1"}}, 41, 4),
+        ("SET b = :pad ADD s :s", {":s": {"SS": ["y" * 500]}}, 41, 502),
+        ("SET b = :pad DELETE s :s", {":s": {"SS": ["y" * 500]}}, 23, 2),
+        ("SET b = :pad REMOVE m.four, l[10]", {}, 22 + 1 + 4 + 1 + 4, 1 + 5 + 3),
+        ("SET b = :pad, m.four = :c", {":c": {"S": "yy"}}, 41 + 4, 1 + 5 + 2),
+        ("SET b = :pad, c = held", {}, 41 + 1 + 14, 2 + 4),
+        ("SET b = :pad, c = m.four, d = l[10]", {}, 60 + 1 + 14 + 14 + 1 + 14 + 14, 3 + 5 + 3),
+        ("SET b = :pad, n = n + :n", {":n": {"N": "1"}}, 41 + 34 + 15, 2 + 1 + 2),
+        ("SET b = :pad, n = n - :n", {":n": {"N": "1"}}, 41 + 37 + 15, 2 + 1 + 2),
+        ("SET b = :pad, c = if_not_exists(held, :c)", {":c": {"S": "y" * 50}}, 41 + 39 + 15, 2 + 4 + 50),
+        ("SET b = :pad, l = list_append(l, :l)", {":l": {"L": [{"S": "y"}]}}, 41 + 37 + 15, 2 + 1 + 5),
     ],
 )
-def test_an_update_is_measured_by_what_it_writes(
+def test_an_update_is_measured_by_what_it_says(
     dynamodb: Any, table: str, refused: Any, expression: str, more: Any, price: int, written: int
 ) -> None:
-    """The key is left out of the measure, and each action has a price: for a short key the price is the greater."""
+    """The key is left out of the measure, and each action has a price: for a short key the price is the greater. What
+    is read from the item or taken out of it costs nothing."""
     key = {"pk": {"S": "K"}}
     room = LIMIT - written - price
-    dynamodb.delete_item(TableName=table, Key=key)
+    there = {
+        "n": {"N": "12345678901234567890"},
+        "held": {"S": "x"},
+        "m": {"M": {"four": {"S": "x"}}},
+        "l": {"L": [{"S": ""}] * (11 if "[10]" in expression else 1)},
+        "s": {"SS": ["z"]},
+    }
+    mentioned = {name: value for name, value in there.items() if re.search(rf"\b{name}\b", expression)}
+    dynamodb.put_item(TableName=table, Item={**key, **mentioned})
     dynamodb.update_item(TableName=table, Key=key, **padded(expression, more, room))
     with refused("ValidationException", "Item size to update has exceeded the maximum allowed size"):
         dynamodb.update_item(TableName=table, Key=key, **padded(expression, more, room + 1))
+    dynamodb.delete_item(TableName=table, Key=key)
+
+
+def test_the_measure_comes_before_the_condition(dynamodb: Any, table: str, key: dict[str, Any], refused: Any) -> None:
+    dynamodb.put_item(TableName=table, Item={**key, "c": {"S": "x"}})
+    update = {
+        "TableName": table,
+        "Key": key,
+        "UpdateExpression": "SET c = if_not_exists(c, :huge)",
+        "ExpressionAttributeValues": {":huge": {"S": "h" * (LIMIT + 100)}},
+    }
+    for condition in ("attribute_exists(c)", "attribute_exists(nothing)"):
+        with refused("ValidationException", "^Item size to update has exceeded the maximum allowed size$"):
+            dynamodb.update_item(**update, ConditionExpression=condition)
+
+
+def test_old_updates_measure_the_item_alone(dynamodb: Any, table: str, refused: Any) -> None:
+    key = {"pk": {"S": "X"}}
+    for room, fits in ((LIMIT - 4, True), (LIMIT - 3, False)):
+        update = {"TableName": table, "Key": key, "AttributeUpdates": {"b": {"Value": {"S": "x" * room}}}}
+        if fits:
+            dynamodb.update_item(**update)
+            continue
+        with refused("ValidationException", "Item size to update has exceeded the maximum allowed size"):
+            dynamodb.update_item(**update)
     dynamodb.delete_item(TableName=table, Key=key)
 
 

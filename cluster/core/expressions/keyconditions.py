@@ -118,6 +118,7 @@ def check(
     """Refuse conditions that do not fit a key: equality on every hash attribute, then conditions on sort attributes
     from the first on, of which only the last may be other than equality. ``visit(attribute, is_hash)`` is called for
     each attribute before its condition is looked at."""
+    _check_sorts(comparisons, hashes, sorts)
     left = dict(comparisons)
     ended = False
     for at, attribute in enumerate((*hashes, *sorts)):
@@ -139,6 +140,25 @@ def check(
         if (is_hash and comparison.operator != "EQ") or ended:
             raise invalid("Query key condition not supported")
         ended = comparison.operator != "EQ"
+
+
+def _check_sorts(
+    comparisons: Mapping[str, Comparison], hashes: Sequence[KeyAttribute], sorts: Sequence[KeyAttribute]
+) -> None:
+    """Of several sort attributes, those before the last with a condition need one of equality."""
+    named = [at for at, attribute in enumerate(sorts) if attribute.name in comparisons]
+    if len(sorts) < 2 or not named or any(attribute.name not in comparisons for attribute in hashes):
+        return
+    open_ = [
+        attribute.name
+        for attribute in sorts[: named[-1]]
+        if attribute.name not in comparisons or comparisons[attribute.name].operator != "EQ"
+    ]
+    if open_:
+        raise invalid(
+            f"RANGE key attributes {', '.join(open_)} must have equality conditions specified in the query because a "
+            f"condition is present on key attribute {sorts[named[-1]].name}"
+        )
 
 
 def bounds(

@@ -16,15 +16,12 @@ from cluster.core.expressions.nodes import Value as Placeholder
 from cluster.core.expressions.parser import parse_update
 from cluster.core.expressions.scope import ClauseLike, Parts, lookup, resolve
 from cluster.core.expressions.values import SETS, kind_of
-from cluster.core.items import DEPTH_MAX, TOO_DEEP, Item, Value, item_size
+from cluster.core.items import DEPTH_MAX, TOO_DEEP, Item, Value
 
 WRONG_TYPE = "An operand in the update expression has an incorrect data type"
 BAD_PATH = "The document path provided in the update expression is invalid for update"
 MISSING = "The provided expression refers to an attribute that does not exist in the item"
 
-_UPDATE_BYTES = 3
-_SET_BYTES = 19
-_REMOVE_BYTES = 2
 
 Touched = list[Parts]
 """The resolved paths an update names."""
@@ -35,21 +32,6 @@ def apply(clause: ClauseLike, item: Item, *, exists: bool = True) -> tuple[Item,
     ``ValidationException``. Where the item does not exist yet, ``item`` is its key, and there is nothing to remove:
     a path that leads nowhere is then no mistake in REMOVE."""
     return _Update(clause, item, exists).run()
-
-
-def written_size(clause: ClauseLike, after: Item) -> int:
-    """What UpdateItem measures beside the item: the attributes it writes, whole, and a price for each action. (Found by
-    others on the service, to the byte; nowhere documented.)"""
-    size = _UPDATE_BYTES
-    written: list[str] = []
-    for action in parse_update(clause.text).actions:
-        parts = resolve(action.path, clause.names)
-        if action.section in ("SET", "ADD"):
-            size += _SET_BYTES + isinstance(parts[-1], int)
-            written.append(str(parts[0]))
-        else:
-            size += _REMOVE_BYTES
-    return size + item_size({name: after[name] for name in dict.fromkeys(written) if name in after})
 
 
 class _Update:

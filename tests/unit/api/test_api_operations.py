@@ -272,6 +272,11 @@ def test_a_tag_sets_the_partitions() -> None:
             "length greater than or equal to 3",
         ),
         (
+            {"StreamSpecification": {"StreamEnabled": False, "StreamViewType": "NEW_IMAGE"}},
+            "One or more parameter values were invalid: Table is being created with a stream disabled, UpdateViewType "
+            "should not be specified",
+        ),
+        (
             {"KeySchema": [{"AttributeName": "pk", "KeyType": "NO"}]},
             "1 validation error detected: Value 'NO' at 'keySchema.1.member.keyType' failed to satisfy constraint: "
             "Member must satisfy enum value set: [HASH, RANGE]",

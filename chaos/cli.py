@@ -11,6 +11,7 @@ anything else is a defect of ours: exit code 4, and the traceback with ``BLACKST
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -116,6 +117,10 @@ def check_our_packages() -> None:
         )
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the machine says where it is no defect of ours that a file cannot be written."""
+
+
 def print_error(message: str) -> None:
     """One error, on stderr, so that stdout stays one JSON object or nothing."""
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
@@ -137,6 +142,9 @@ def explain(error: BaseException) -> int:
             print_error(text)
         # A click error means wrong usage whatever code click gives it (a missing file is 1 there).
         return int(ExitCode.INPUT) if callable(format_message) else int(code)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        print_error(f"nothing more can be written{f' to {error.filename}' if error.filename else ''}: {error.strerror}")
+        return int(ExitCode.PLATFORM)
     if os.environ.get("BLACKSTART_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
     frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None

@@ -123,7 +123,10 @@ class GameDay:
             self.stop.request("error", f"{type(error).__name__}: {error}")
         self._backward()
         self.emit("run", state="end", ended=self.stop.ended, reason=self.stop.reason)
-        return self._report()
+        try:
+            return self._report()
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _forward(self) -> None:
         """Everything up to the end of the method and its steady state; may be cut short anywhere."""
@@ -188,11 +191,27 @@ class GameDay:
             self.emit("phase", phase=name, state="end")
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write an event to the timeline, and tell the display."""
-        line = self.log.append(event, **fields)
+        """Write an event to the timeline, and tell the display. Where it cannot be written the run is asked to end;
+        nothing is raised, as healing and tearing down must go on."""
+        line = {"t": boot_s() - self.run.start_boot_s, "event": event, **fields}
+        try:
+            line = self.log.append(event, **fields)
+        except OSError as error:
+            self._unwritable(error)
         with contextlib.suppress(Exception):
             # The display must never be the reason that a run fails.
             self.listener(line)
+
+    def _unwritable(self, error: OSError) -> PlatformError:
+        """End the run, as what it saw cannot be kept; the error for the user."""
+        failure = PlatformError(
+            f"the run's directory {self.run.path} cannot be written: {error.strerror}",
+            hint="What was broken was healed, and the cluster taken down; for a verdict, free some space there, "
+            "or choose another place with --out.",
+        )
+        self.failure = self.failure or failure
+        self.stop.request("error", failure.message)
+        return failure
 
     # The phases.
 
@@ -361,19 +380,16 @@ class GameDay:
             raise Stopped("a second Ctrl-C")
 
     def _tear_down(self) -> None:
-        if self.canaries is not None:
-            self.canaries.close()
-        if self.traffic is not None:
-            self.traffic.close()
-        if self.node_events is not None:
-            self.node_events.close()
-        if self.watcher is not None:
-            self.watcher.close()
-        if self.control is not None:
-            self.control.close()
-        if self.cluster is None:
-            return
-        for node in self.cluster.nodes.values():
+        try:
+            for part in (self.canaries, self.traffic, self.node_events, self.watcher, self.control):
+                if part is not None:
+                    part.close()
+        finally:
+            if self.cluster is not None:
+                self._take_down(self.cluster)
+
+    def _take_down(self, cluster: Cluster) -> None:
+        for node in cluster.nodes.values():
             if node.process() is None:
                 self.emit("node", node=node.name, state="ended", detail=last_words(node.errors))
             for source, name in ((node.events, f"{node.name}.jsonl"), (node.errors, f"{node.name}.err")):
@@ -381,11 +397,11 @@ class GameDay:
                     if source.stat().st_size:
                         shutil.copyfile(source, self.run.nodes / name)
         if self.options.keep:
-            self.emit("note", text=f"kept: blackstart cluster status {self.cluster.id}")
+            self.emit("note", text=f"kept: blackstart cluster status {cluster.id}")
         else:
-            self.cluster.down()
+            cluster.down()
         # With a fault still in the journal the reaper must stay: somebody has to go on trying.
-        if self.reaper is not None and not Journal(self.cluster.state_dir).entries():
+        if self.reaper is not None and not Journal(cluster.state_dir).entries():
             self.reaper.terminate()
             self.reaper.wait(10.0)
 

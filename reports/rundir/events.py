@@ -28,6 +28,7 @@ Unknown events and fields are kept and shown, never refused: the vocabulary grow
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -69,7 +70,9 @@ class EventLog:
             "event": event,
             **fields,
         }
-        os.write(self._fd, _encode(line) + b"\n")
+        data = _encode(line) + b"\n"
+        if os.write(self._fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         return line
 
     def close(self) -> None:

@@ -83,6 +83,10 @@ class Backfills:
 
     async def _run(self, key: tuple[str, str], work: _Work) -> None:
         cursor = await self._progress(work)
+        # What was proposed before this leader's decisions knew of the index is in no list of rows until it is applied:
+        # this write comes behind all of it.
+        while work.wanted and cursor is not None and await work.replica.write([(work.row, GOING + cursor)]):
+            await self._world.sleep(RETRY_S)
         while work.wanted and cursor is not None:
             if work.outbox.held_bytes > HELD_BYTES or work.outbox.full:
                 await self._world.sleep(RETRY_S)

@@ -197,12 +197,17 @@ class Outbox:
     # --- the sender's side ---
 
     def window(self, target: str, rows_max: int, bytes_max: int) -> list[Sent]:
-        """What is to be sent to an index next, in order; it stays until it is acknowledged."""
+        """What is to be sent to an index next, in order; it stays until it is acknowledged.
+
+        The changes of one write are never parted: they bear one number, and once some of them were applied the others
+        would pass for applied, too.
+        """
         lane = self.lanes.get(target)
         found: list[Sent] = []
         size = 0
         for sent in lane.waiting if lane is not None else ():
-            if found and (len(found) >= rows_max or size + sent.weight > bytes_max):
+            full = len(found) >= rows_max or size + sent.weight > bytes_max
+            if found and full and sent.position != found[-1].position:
                 break
             found.append(sent)
             size += sent.weight

@@ -160,21 +160,34 @@ class Sender:
         return table if table is not None and table.table.id == index.id else None
 
     async def _send(self, table: CachedTable, window: list[Sent], fresh: bool) -> list[Sent]:
-        """Send changes to the groups that hold their rows, all at once; what was not acknowledged."""
+        """Send changes to the groups that hold their rows, all at once; what was not acknowledged.
+
+        Where nobody knows who holds a row, nothing of its write and of later ones is sent: the group might be one that
+        takes these, and its mark would then say that it has had the earlier one.
+        """
+        routes = await self._routes_of(table, window, fresh)
         parts: dict[str, tuple[Route, list[Sent]]] = {}
-        homeless: list[Sent] = []
-        for sent in window:
-            route = table.route(sent.key)
-            if route is None or (fresh and route.group not in parts):
-                route = await self._route(table, sent.key)
-            if route is None:
-                homeless.append(sent)
-            else:
+        for sent, route in zip(window, routes, strict=False):
+            if len(routes) == len(window) or sent.position < window[len(routes)].position:
                 parts.setdefault(route.group, (route, []))[1].append(sent)
         taken = await asyncio.gather(*(self._ask(route, part) for route, part in parts.values()))
-        for (_, part), acknowledged in zip(parts.values(), taken, strict=True):
-            homeless += [] if acknowledged else part
-        return sorted(homeless)
+        done = {id(sent) for (_, part), took in zip(parts.values(), taken, strict=True) if took for sent in part}
+        return [sent for sent in window if id(sent) not in done]
+
+    async def _routes_of(self, table: CachedTable, window: list[Sent], fresh: bool) -> list[Route]:
+        """Where the first changes of a window go, up to one of which nobody knows. ``fresh``: each group is asked for
+        anew."""
+        routes: list[Route] = []
+        known: set[str] = set()
+        for sent in window:
+            route = table.route(sent.key)
+            if route is None or (fresh and route.group not in known):
+                route = await self._route(table, sent.key)
+            if route is None:
+                break
+            known.add(route.group)
+            routes.append(route)
+        return routes
 
     async def _route(self, table: CachedTable, key: bytes) -> Route | None:
         try:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from cluster.api import OPERATIONS
+from cluster.api.operation import DataOperation
+from cluster.api.tables import TableSchema
+from cluster.core.commands import Command
 from cluster.core.errors import ApiError
+from cluster.core.keys import KeyAttribute, KeySchema
+from cluster.sim.disk import DiskProfile
 from tests.sim.indexed import BODY, LATER, NAME, IndexedDatabase
 
 
@@ -151,3 +159,53 @@ def test_a_table_goes_with_its_indexes_and_can_be_made_again() -> None:
     assert database.judge().result == "ok"
     names = database.control("ListTables", {})["names"]
     assert names == [NAME]
+
+
+def test_a_write_proposed_just_before_an_index_is_known_is_brought_into_it() -> None:
+    """Explored seed 153: proposed behind the shape that names the index, but before that one was applied, the write was
+    derived without the index; and applied only after the back-fill had gone through the rows."""
+    database = IndexedDatabase(6)
+    for name in sorted(database.sim.nodes):
+        database.sim.nodes[name].disk.profile = DiskProfile(0.03, 0.03, 0.0)
+    proposed: list[bytes] = []
+    for replica in database.leaders():
+        if replica.spec.table == NAME:
+            propose_behind_the_next_shape(replica, proposed)
+    defined = [{"AttributeName": "h", "AttributeType": "S"}]
+    body = {"TableName": NAME, "AttributeDefinitions": defined, "GlobalSecondaryIndexUpdates": [{"Create": LATER}]}
+    database.control("UpdateTable", body)
+    database.until(lambda: (database.index("later") or {})["IndexStatus"] == "ACTIVE", 60)
+    assert len(proposed) == 2
+    result = database.judge()
+    assert result.result == "ok", result
+    assert result.looked_at == 2 * 4  # in the table's three indexes, and in the new one
+
+
+def propose_behind_the_next_shape(replica: Any, proposed: list[bytes]) -> None:
+    """Have a leader write an item of its own while the next shape is on its way to the disks."""
+    honest, world = replica.reshape, replica.host.world
+    put = OPERATIONS["PutItem"]
+    assert isinstance(put, DataOperation)
+    schema = TableSchema(NAME, "", KeySchema(KeyAttribute("pk", "S"), KeyAttribute("sk", "S")))
+
+    def command() -> Command:
+        for number in range(100):
+            item = {"pk": {"S": f"own-{number}"}, "sk": {"S": "0"}, "l": {"S": "l"}, "g": {"S": "g"}, "h": {"S": "h"}}
+            found: Command = put.prepare(put.check({"TableName": NAME, "Item": item}), schema)
+            if replica.spec.holds(found.key):
+                return found
+        raise AssertionError("no key lies in the partition")
+
+    def write() -> None:
+        one = command()
+        proposed.append(one.key)
+        replica.machine.execute(one, lambda code, answer: None)
+        replica.host.touch(replica)
+
+    def reshape(shape: Any) -> int:
+        replica.reshape = honest
+        slot: int = honest(shape)
+        world.call_at(world.now() + 0.01, write)
+        return slot
+
+    replica.reshape = reshape

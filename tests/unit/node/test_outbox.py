@@ -120,3 +120,12 @@ def test_too_many_bytes_throttle_too() -> None:
     assert outbox.full
     outbox.acknowledged("2", 1)
     assert not outbox.full
+
+
+def test_the_changes_of_one_write_are_never_parted_by_the_end_of_a_window() -> None:
+    outbox = leading()
+    written(outbox, 1, "1")
+    written(outbox, 2, "1", "1")  # an item that moves within an index: away there, and here it is
+    written(outbox, 3, "1")
+    assert [sent.position for sent in outbox.window("1", 2, 1 << 20)] == [1, 2, 2]
+    assert [sent.position for sent in outbox.window("1", 100, outbox.held_bytes // 2)] == [1, 2, 2]

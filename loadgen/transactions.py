@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from loadgen.schema import SORT, group_of
+
 Step = list[Any]
 
 encode = msgspec.json.Encoder().encode
@@ -121,12 +123,13 @@ WORKLOADS: dict[str, type[Bank] | type[Lists]] = {"bank": Bank, "list-append": L
 """By the name that a profile gives."""
 
 
-def body_of(table: str, steps: list[Step]) -> bytes:
-    """The request of a transaction: a read if no step changes anything."""
+def body_of(table: str, steps: list[Step], *, indexed: bool = False) -> bytes:
+    """The request of a transaction: a read if no step changes anything. ``indexed``: the table has indexes, and a sort
+    key."""
     write = any(step[0] in ("append", "add") for step in steps)
     if write:
-        return encode({"TransactItems": [_action(table, step) for step in steps], **_token(steps)})
-    return encode({"TransactItems": [{"Get": {"TableName": table, "Key": {"pk": {"S": step[1]}}}} for step in steps]})
+        return encode({"TransactItems": [_action(table, step, indexed) for step in steps], **_token(steps)})
+    return encode({"TransactItems": [{"Get": _place(table, step[1], indexed)} for step in steps]})
 
 
 def _token(steps: list[Step]) -> dict[str, str]:
@@ -139,13 +142,18 @@ def _token(steps: list[Step]) -> dict[str, str]:
     return {}
 
 
-def _action(table: str, step: Step) -> dict[str, Any]:
+def _place(table: str, key: str, indexed: bool) -> dict[str, Any]:
+    sort = {"sk": {"S": SORT}} if indexed else {}
+    return {"TableName": table, "Key": {"pk": {"S": key}} | sort}
+
+
+def _action(table: str, step: Step, indexed: bool) -> dict[str, Any]:
     kind, key, what = step
-    place: dict[str, Any] = {"TableName": table, "Key": {"pk": {"S": key}}}
+    place = _place(table, key, indexed)
     if kind == "append":
         place["UpdateExpression"] = "SET ids = list_append(if_not_exists(ids, :none), :new)"
         place["ExpressionAttributeValues"] = {":none": {"L": []}, ":new": {"L": [{"S": what}]}}
-        return {"Update": place}
+        return {"Update": _grouped(place, what) if indexed else place}
     if kind == "r":
         if what:
             place["ConditionExpression"] = "ids = :seen"
@@ -159,7 +167,17 @@ def _action(table: str, step: Step) -> dict[str, Any]:
         place["ConditionExpression"] = "attribute_not_exists(pk) OR balance >= :least"
         values[":least"] = {"N": str(-what)}
     place["ExpressionAttributeValues"] = values
-    return {"Update": place}
+    return {"Update": _grouped(place, f"{key}/{what}") if indexed else place}
+
+
+def _grouped(update: dict[str, Any], value: str) -> dict[str, Any]:
+    """An update that moves its item in the table's indexes, too, as one to this value of an item written whole does."""
+    group = group_of(value)
+    update["UpdateExpression"] += ", v = :v" + (", g = :g" if group is not None else " REMOVE g")
+    update["ExpressionAttributeValues"][":v"] = {"S": value}
+    if group is not None:
+        update["ExpressionAttributeValues"][":g"] = {"S": group}
+    return update
 
 
 def seen_of(steps: list[Step], answer: dict[str, Any]) -> list[Step]:

@@ -90,7 +90,7 @@ def body_of(operation: Operation, item_bytes: int, *, indexed: bool = False) -> 
     table has indexes, and a sort key."""
     op, table, key, value, expect = operation
     if op in TRANSACTIONS:
-        return transactions.body_of(table, transactions.decode_steps(value or "[]"))
+        return transactions.body_of(table, transactions.decode_steps(value or "[]"), indexed=indexed)
     sort = _SORT if indexed else ""
     if op == "get" or op == "final":
         return f'{{"TableName":"{table}","Key":{{"pk":{{"S":"{key}"}}{sort}}},"ConsistentRead":true}}'.encode()

@@ -27,6 +27,9 @@ def explore(
     plant: Annotated[
         str | None, typer.Option(help="With a planted bug; stops at the first seed that finds it.")
     ] = None,
+    wanted: Annotated[
+        list[str] | None, typer.Option("--with", metavar="FEATURE", help="A feature that every seed has; repeatable.")
+    ] = None,
     plants: Annotated[
         bool, typer.Option("--plants", help="How soon each planted bug is found, as rows of docs/explore.md.")
     ] = False,
@@ -39,22 +42,28 @@ def explore(
 ) -> None:
     """Explore the cluster in the simulator: random topologies, loads and faults, checked at every step."""
     from chaos.errors import InputError
+    from chaos.explore.features import FEATURES
     from chaos.show import console
 
     if shrink is not None and replay is not None:
         raise InputError("--shrink and --replay exclude each other", hint="--replay plays what --shrink saved.")
+    wanted = wanted or []
+    if unknown := [name for name in wanted if name not in FEATURES]:
+        raise InputError(f"there is no feature '{unknown[0]}'", hint=f"There are {', '.join(FEATURES)}.")
     people = console()
     if plants:
         raise typer.Exit(_survey(seeds, jobs, people, as_json=as_json))
     if shrink is not None:
-        raise typer.Exit(_shrink(shrink, plant, out, people, as_json=as_json))
+        raise typer.Exit(_shrink(shrink, plant, wanted, out, people, as_json=as_json))
     if replay is not None:
         raise typer.Exit(_replay(replay, people, as_json=as_json))
     chosen = range(start, start + (seeds or SEEDS))
-    raise typer.Exit(_swarm(chosen, plant, jobs, people, keep_going=keep_going, as_json=as_json))
+    raise typer.Exit(_swarm(chosen, plant, wanted, jobs, people, keep_going=keep_going, as_json=as_json))
 
 
-def _swarm(seeds: range, plant: str | None, jobs: int, people: Console, *, keep_going: bool, as_json: bool) -> int:
+def _swarm(
+    seeds: range, plant: str | None, wanted: list[str], jobs: int, people: Console, *, keep_going: bool, as_json: bool
+) -> int:
     from chaos.engine.records import commit
     from chaos.explore import swarm
     from chaos.explore.coverage import Coverage
@@ -64,23 +73,24 @@ def _swarm(seeds: range, plant: str | None, jobs: int, people: Console, *, keep_
         planted(plant)  # a misspelt name is said now, not by every worker
     jobs = jobs or swarm.cores()
     people.print(f"seeds {seeds.start} to {seeds.stop - 1}, commit {commit() or 'unknown'}, {jobs} processes"
-                 + (f", planted bug {plant}" if plant else ""), highlight=False)  # fmt: skip
+                 + (f", planted bug {plant}" if plant else "") + (f", with {', '.join(wanted)}" if wanted else ""),
+                 highlight=False)  # fmt: skip
     coverage, outcomes, began = Coverage(), [], time.monotonic()
     failing: list[Outcome] = []
     with _progress(people, len(seeds)) as advance:
         try:
-            for outcome in swarm.explore(seeds, plant, jobs, lambda: bool(failing) and not keep_going):
+            for outcome in swarm.explore(seeds, plant, jobs, lambda: bool(failing) and not keep_going, wanted):
                 outcomes.append(outcome)
                 coverage.add(outcome.seen, outcome.calls)
                 if outcome.finding is not None:
                     failing.append(outcome)
-                    _say_failure(outcome, plant, people)
+                    _say_failure(outcome, _options(plant, wanted), people)
                 advance(outcome, len(failing))
         except KeyboardInterrupt:
             people.print("[yellow]stopped by a person[/yellow]")
     failing.sort(key=lambda outcome: outcome.seed)
     wall = time.monotonic() - began
-    summary = _summary(seeds, plant, outcomes, failing, coverage, wall)
+    summary = _summary(seeds, plant, wanted, outcomes, failing, coverage, wall)
     _say_summary(summary, coverage, people)
     if as_json:
         print(json.dumps(summary))
@@ -139,12 +149,17 @@ class _Progress:
 _progress = _Progress
 
 
-def replay_command(seed: int, plant: str | None) -> str:
+def _options(plant: str | None, wanted: list[str]) -> str:
+    """What a command needs besides a seed, so that the seed means the same again."""
+    return (f" --plant {plant}" if plant else "") + "".join(f" --with {name}" for name in wanted)
+
+
+def replay_command(seed: int, options: str) -> str:
     """What plays one seed again."""
-    return f"blackstart explore --start {seed} --seeds 1 --jobs 1" + (f" --plant {plant}" if plant else "")
+    return f"blackstart explore --start {seed} --seeds 1 --jobs 1{options}"
 
 
-def _say_failure(outcome: Outcome, plant: str | None, people: Console) -> None:
+def _say_failure(outcome: Outcome, options: str, people: Console) -> None:
     from rich.markup import escape
 
     finding = outcome.finding
@@ -152,28 +167,36 @@ def _say_failure(outcome: Outcome, plant: str | None, people: Console) -> None:
     people.print(f"[bold red]seed {outcome.seed}[/bold red] broke [bold]{finding.prop}[/bold] at {finding.at_s:.3f} s",
                  highlight=False)  # fmt: skip
     people.print(f"  {escape(finding.text)}", highlight=False, soft_wrap=True)
-    people.print(f"  again:  {replay_command(outcome.seed, plant)}", highlight=False, soft_wrap=True)
-    smaller = f"blackstart explore --shrink {outcome.seed}" + (f" --plant {plant}" if plant else "")
+    people.print(f"  again:  {replay_command(outcome.seed, options)}", highlight=False, soft_wrap=True)
+    smaller = f"blackstart explore --shrink {outcome.seed}{options}"
     people.print(f"  reduce: {smaller}", highlight=False, soft_wrap=True)
 
 
 def _summary(
-    seeds: range, plant: str | None, outcomes: list[Outcome], failing: list[Outcome], coverage: Coverage, wall: float
+    seeds: range,
+    plant: str | None,
+    wanted: list[str],
+    outcomes: list[Outcome],
+    failing: list[Outcome],
+    coverage: Coverage,
+    wall: float,
 ) -> dict[str, Any]:
     import msgspec
 
     from chaos.engine.records import commit
 
+    options = _options(plant, wanted)
     cpu = sum(outcome.cpu_s for outcome in outcomes)
     virtual = sum(outcome.virtual_s for outcome in outcomes)
     return {
         "schema": 1, "start": seeds.start, "seeds": len(seeds), "played": len(outcomes), "plant": plant,
-        "commit": commit(), "seconds": round(wall, 2), "cpu_s": round(cpu, 2), "virtual_s": round(virtual, 1),
+        "with": wanted, "commit": commit(), "seconds": round(wall, 2), "cpu_s": round(cpu, 2),
+        "virtual_s": round(virtual, 1),
         "seeds_per_minute": round(60 * len(outcomes) / wall, 1) if wall else None,
         "virtual_s_per_cpu_s": round(virtual / cpu, 1) if cpu else None,
         "operations": sum(outcome.operations for outcome in outcomes),
         "acknowledged_writes": sum(outcome.acknowledged for outcome in outcomes),
-        "failures": [{"seed": o.seed, **msgspec.to_builtins(o.finding), "replay": replay_command(o.seed, plant)}
+        "failures": [{"seed": o.seed, **msgspec.to_builtins(o.finding), "replay": replay_command(o.seed, options)}
                      for o in failing],
         "coverage": coverage.to_json(),
     }  # fmt: skip
@@ -238,7 +261,7 @@ def _say_outcome(outcome: Outcome, people: Console) -> None:
                      highlight=False, soft_wrap=True)  # fmt: skip
 
 
-def _shrink(seed: int, plant: str | None, out: Path, people: Console, *, as_json: bool) -> int:
+def _shrink(seed: int, plant: str | None, wanted: list[str], out: Path, people: Console, *, as_json: bool) -> int:
     from chaos.errors import InputError
     from chaos.explore.picture import draw
     from chaos.explore.plants import planted, scenario_of
@@ -251,7 +274,7 @@ def _shrink(seed: int, plant: str | None, out: Path, people: Console, *, as_json
         def told(text: str) -> None:
             status.update(f"shrinking: {text}")
 
-        found = reduce(scenario_of(seed, plant), module, told)
+        found = reduce(scenario_of(seed, plant, wanted), module, told)
     if found is None:
         raise InputError(f"seed {seed} does not fail", hint="Give a seed that explore reported, with its --plant.")
     scenario, finding = found.scenario, found.finding

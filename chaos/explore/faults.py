@@ -14,12 +14,18 @@ from typing import Any, Final
 import msgspec
 
 from chaos.explore import disks
+from chaos.explore.ground import TABLE
 from chaos.explore.scenario import LEADER, Action, Skipped
 from chaos.explore.stage import Stage
+from cluster.api import OPERATIONS
 from cluster.core.placement import Candidate, replacement
 from cluster.node.autoadmin import AutoAdmin, NotActing
 from cluster.node.catalog import GroupRecord, Placed, Swap
 from cluster.sim.network import LinkProfile
+from loadgen.schema import later_body
+
+CONTROL_S: Final = 8.0
+"""How long the control plane may take over a request."""
 
 Undo = Callable[[], None]
 Injection = Callable[["Faults", Action, list[str]], Undo | None]
@@ -277,6 +283,24 @@ def _move(faults: Faults, action: Action, targets: list[str]) -> None:
     admin.world.spawn(_ask(admin, swap), "explorer-move")
 
 
+def _add_index(faults: Faults, action: Action, targets: list[str]) -> None:
+    _update_table(faults, later_body(faults.stage.profile, TABLE))
+
+
+def _drop_index(faults: Faults, action: Action, targets: list[str]) -> None:
+    gone = {"Delete": {"IndexName": str(action.with_["index"])}}
+    _update_table(faults, {"TableName": TABLE, "GlobalSecondaryIndexUpdates": [gone]})
+
+
+def _update_table(faults: Faults, body: dict[str, Any] | None) -> None:
+    """Ask the control plane for a change of the table, which it may refuse: others may be under way."""
+    admin = faults.stage.acting()
+    if admin is None or body is None or not faults.stage.scenario.indexed:
+        raise Skipped
+    request = OPERATIONS["UpdateTable"].check(body)
+    faults.stage.call_later(admin.config.name, "control", CONTROL_S, ("UpdateTable", request))
+
+
 async def _ask(admin: AutoAdmin, record: GroupRecord) -> None:
     try:
         await admin.commit(groups=(record,))
@@ -307,6 +331,8 @@ _INJECT: Final[dict[str, Injection]] = {
     "disk-error": disks.disk_error,
     "full-disk": disks.full_disk,
     "bit-rot": disks.bit_rot,
+    "add-index": _add_index,
+    "drop-index": _drop_index,
     "transfer": _transfer,
     "blink": _blink,
     "move": _move,

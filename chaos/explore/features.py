@@ -1,4 +1,4 @@
-"""What only some seeds have, beside puts and gets of one table: transactions.
+"""What only some seeds have, beside puts and gets of one table: transactions, secondary indexes.
 
 A feature widens a scenario that was drawn without it, by a stream of randomness of its own: a seed that has none is
 played as if there were none, and a feature that is forced on (a planted bug may need it) is the one that the seed would
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from chaos.explore.scenario import Action, Scenario
+from chaos.explore.scenario import LEADER, Action, Scenario
 
 WIDE: Final = 0.4
 """The share of seeds that may have features; each of these has one in two of them."""
@@ -35,7 +35,8 @@ def widen(scenario: Scenario, wanted: Collection[str] = ()) -> Scenario:
 
 def of(scenario: Scenario) -> list[str]:
     """The features that a scenario has."""
-    return [name for name, there in (("transactions", scenario.transactions),) if there]
+    there = {"transactions": scenario.transactions, "indexes": scenario.indexed}
+    return [name for name in FEATURES if there[name]]
 
 
 def _transactions(scenario: Scenario, rng: Random) -> Scenario:
@@ -65,6 +66,25 @@ def _on_router(rng: Random, routers: list[str]) -> Action:
     return Action("partition", 0, _seconds(rng, 0.3, 6), targets, {"direction": direction} | others)
 
 
+def _indexes(scenario: Scenario, rng: Random) -> Scenario:
+    """Local and global indexes from the beginning, and some that are added or dropped under load."""
+    # Each global index has as many partitions as its table: more than two would make a seed slow.
+    widened = msgspec.structs.replace(scenario, indexed=True, partitions=min(2, scenario.partitions))
+    return _with_actions(widened, rng, lambda: _on_indexes(rng))
+
+
+def _on_indexes(rng: Random) -> Action:
+    kind = rng.randrange(6)
+    if kind < 2:
+        return Action("add-index", 0)
+    if kind == 2:
+        return Action("drop-index", 0, 0.0, [], {"index": rng.choice(["by-group", "by-value", "later", "later"])})
+    # Whoever has changes on their way loses the lead, or its power.
+    if kind < 5:
+        return Action("transfer", 0, 0.0, [LEADER], {"of": rng.randrange(12)})
+    return Action("power-off", 0, _seconds(rng, 0.05, 3), [LEADER], {"unsynced": "lose", "of": rng.randrange(12)})
+
+
 def _with_actions(scenario: Scenario, rng: Random, draw: Callable[[], Action]) -> Scenario:
     """The schedule with some more actions, in the order of time."""
     more = [
@@ -79,5 +99,8 @@ def _seconds(rng: Random, shortest: float, longest: float) -> float:
     return round(float(shortest * (longest / shortest) ** rng.random()), 4)
 
 
-FEATURES: Final[dict[str, Callable[[Scenario, Random], Scenario]]] = {"transactions": _transactions}
+FEATURES: Final[dict[str, Callable[[Scenario, Random], Scenario]]] = {
+    "transactions": _transactions,
+    "indexes": _indexes,
+}
 """By name, what each makes of a scenario."""

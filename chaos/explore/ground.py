@@ -32,6 +32,7 @@ from cluster.wire import errors
 from loadgen.plan import Operation as Planned
 from loadgen.plan import Plan, sweep
 from loadgen.profiles import WRITES, Profile
+from loadgen.schema import table_body
 from loadgen.translate import API, body_of, outcome_of, teach
 from reports.rundir.history import NEVER_NS, Operation
 
@@ -102,7 +103,7 @@ class Client:
 
     async def _send(self, planned: Planned) -> tuple[int, bytes]:
         operation = OPERATIONS[API[planned.op]]
-        body = msgspec.json.decode(body_of(planned, ITEM_BYTES))
+        body = msgspec.json.decode(body_of(planned, ITEM_BYTES, indexed=self.ground.profile.indexed))
         try:
             if isinstance(operation, CompositeOperation):
                 assert self.services is not None, "only routers coordinate transactions"
@@ -156,13 +157,7 @@ class Ground:
 
     def ask_for_table(self, partitions: int) -> bool:
         """Whether a node of the control plane takes the request for the table now, or has taken it before."""
-        body = {
-            "TableName": TABLE,
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
-            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-            "Tags": [{"Key": "blackstart:partitions", "Value": str(partitions)}],
-        }
+        body = table_body(self.profile, TABLE, partitions)
         return self.ask_control("CreateTable", OPERATIONS["CreateTable"].check(body))
 
     def ask_control(self, name: str, request: Any) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,10 +21,10 @@ from cluster.sim.invariants import PROPERTIES as INVARIANTS
 
 CATALOGUE: Final = "explored.json"
 LOOKED_AT: Final = frozenset({*PROPERTIES, *INVARIANTS, "replicas_agree"})
-"""What exploring can find broken. Plants that another check catches (of archives, indexes, canaries) are for game days.
+"""What exploring can find broken. Plants that another check catches (of archives, canaries) are for game days.
 """
 
-NEEDS: Final = {"transactions": ("transactions",)}
+NEEDS: Final = {"transactions": ("transactions",), "indexes": ("indexes",)}
 """By the check that catches a plant of game days: the features without which a scenario cannot show it."""
 
 
@@ -54,10 +55,10 @@ def catalogue(directory: Path = plants.DIRECTORY) -> list[ExploredPlant]:
     return sorted(found)
 
 
-def scenario_of(seed: int, plant: str | None) -> Scenario:
-    """The scenario of a seed, with the features that a planted bug needs to be seen."""
+def scenario_of(seed: int, plant: str | None, wanted: Collection[str] = ()) -> Scenario:
+    """The scenario of a seed, with the features that are wanted in it and those that a planted bug needs to be seen."""
     needs = next((known.needs for known in catalogue() if known.name == plant), ()) if plant is not None else ()
-    return generate(seed, plant, needs)
+    return generate(seed, plant, {*wanted, *needs})
 
 
 def planted(name: str, directory: Path = plants.DIRECTORY) -> Planted:

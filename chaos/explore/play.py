@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
+from chaos.engine.indexdump import Dumper
 from chaos.explore import features
 from chaos.explore.coverage import Calls
 from chaos.explore.faults import Faults
+from chaos.explore.quiet import unfinished
 from chaos.explore.scenario import Scenario
 from chaos.explore.stage import Planted, Stage, limits
 from cluster.core.failures import ProtocolBroken
@@ -26,7 +28,7 @@ from cluster.node.rpc import RpcError
 from cluster.sim.invariants import Violation
 from cluster.sim.loop import Livelock, Stalled
 from cluster.sim.simulation import ConditionNotMet, NodeBug
-from reports.checkers import durability, eventual_reads, linearizability, transactions
+from reports.checkers import durability, eventual_reads, indexes, linearizability, transactions
 from reports.checkers.evidence import History
 from reports.rundir import CheckResult
 from reports.rundir.history import WRITES
@@ -46,7 +48,7 @@ PROGRESS, RECOVERY, QUIET, BUG, ASSERTION, LIVELOCK, AGREE, UNDECIDED = (
 PROPERTIES: Final[dict[str, str]] = {
     PROGRESS: f"a healed quorum leads every group and acknowledges writes, transactions too, within {PROGRESS_S:g} s",
     RECOVERY: f"a healed cluster has all voters of every group within {SETTLE_S:g} s",
-    QUIET: f"a healed cluster has finished every transaction within {SETTLE_S:g} s",
+    QUIET: f"a healed cluster has finished its transactions and brought its indexes up to date within {SETTLE_S:g} s",
     BUG: "no exception escapes a node's code",
     ASSERTION: "the protocol's own assertions hold",
     LIVELOCK: "virtual time passes",
@@ -55,6 +57,7 @@ PROPERTIES: Final[dict[str, str]] = {
     "linearizability": "writes and strong reads of a key have an order in which each sees the one before",
     "eventual_reads": "an eventual read sees something that was written",
     "transactions": "transactions are as if one at a time, in the order that people saw",
+    "indexes": "every index is exactly the projection of its table's items",
     UNDECIDED: "the checkers come to an answer",
 }
 """What is judged besides the invariants, in words."""
@@ -169,7 +172,8 @@ def _play(stage: Stage, faults: Faults) -> Finding | None:
 
 
 def _serves(stage: Stage) -> bool:
-    return all(stage.leader(which) for which in range(len(stage.groups()))) and bool(stage.groups())
+    groups = stage.promised()
+    return bool(groups) and all(stage.leader_of(group) for group in groups)
 
 
 def _missing(stage: Stage, before: Counter[str]) -> list[str]:
@@ -183,8 +187,8 @@ def _missing(stage: Stage, before: Counter[str]) -> list[str]:
 
 
 def _standstill(stage: Stage, before: Counter[str]) -> str:
-    groups = stage.groups()
-    idle = [group for which, group in enumerate(groups) if stage.leader(which) is None]
+    groups = stage.promised()
+    idle = [group for group in groups if stage.leader_of(group) is None]
     said = [f"{len(idle)} of {len(groups)} groups without a leader"]
     return ", ".join(said + [f"no {kind} acknowledged" for kind in _missing(stage, before)])
 
@@ -194,7 +198,7 @@ def _left_unfinished(stage: Stage) -> str:
     deadline = stage.sim.now + SETTLE_S
     while True:
         try:
-            left = stage.unfinished()
+            left = unfinished(stage)
         except RpcError as error:
             left = f"somebody does not answer: {error}"
         if not left or stage.sim.now > deadline:
@@ -221,6 +225,9 @@ def _judge(stage: Stage) -> Finding | None:
         results += [check.check(history) for check in (durability, linearizability, eventual_reads)]
     if stage.scenario.transactions:
         results.append(transactions.check(history, at_least=0))
+    if stage.scenario.indexed:
+        stage.index_rows = Dumper(stage.sim, stage.roles(), stage.sim.run_for).dump()
+        results.append(indexes.check(stage.index_rows))
     for wanted, prop in (("failed", ""), ("unknown", UNDECIDED)):
         for result in results:
             if result.result == wanted:

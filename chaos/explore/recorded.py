@@ -125,6 +125,8 @@ def _faults(scenario: Scenario) -> list[tuple[str, str, list[str], float, float,
 def _record(run: RunDir, stage: Stage, faults: Faults) -> None:
     """Write down what happened, before the stage is cleared."""
     (run.nodes / "simulation.jsonl").write_bytes(stage.sim.log_lines())
+    if stage.index_rows is not None:
+        run.write_index_rows(stage.index_rows)
     start_ns = int(START_BOOT_S * 1e9)
     for writer in sorted({op.writer for op in stage.history}):
         with HistoryWriter(run.history / f"{writer}.log", writer) as history:

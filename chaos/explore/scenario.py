@@ -21,7 +21,8 @@ LEADER: Final = "leader"
 
 FAULTS: Final = (
     "power-off", "disk-loss", "partition", "links", "flapping", "pause", "clock-rate", "wall-jump", "fsync-failure",
-    "slow-disk", "disk-error", "full-disk", "bit-rot", "move", "transfer", "blink", "midway-off",
+    "slow-disk", "disk-error", "full-disk", "bit-rot", "move", "transfer", "blink", "midway-off", "add-index",
+    "drop-index",
 )  # fmt: skip
 """Every kind of action there is."""
 
@@ -63,6 +64,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     ops: dict[str, float] = msgspec.field(default_factory=lambda: dict(OPS))
     transactions: str = ""
     """What transactions are about (``bank``, ``list-append``); empty: there are none. Each client then is a router."""
+    indexed: bool = False
+    """The table has a sort key, a local index and two global ones; others may be added and dropped under way."""
     lease_s: float = 1.5
     renewal_s: float = 0.3
     delay_s: float = 0.0003

@@ -12,24 +12,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from chaos.explore.ground import ITEM_BYTES, VOTERS, Client, Ground, is_whole
+from chaos.explore.ground import ITEM_BYTES, TABLE, VOTERS, Client, Ground, is_whole
 from chaos.explore.scenario import Scenario
 from cluster.core.config import Configuration
-from cluster.core.items import image_body
 from cluster.core.quorum import Quorum
-from cluster.core.side import is_side
-from cluster.core.transactions import COMPLETED, ENSURE_LEDGER, LEDGER
+from cluster.core.transactions import ENSURE_LEDGER, LEDGER
 from cluster.node import replica as replica_module
 from cluster.node import upkeep
 from cluster.node.autoadmin import AutoAdmin
+from cluster.node.catalog import Catalog
 from cluster.node.config import NodeConfig, Peer, Timing
 from cluster.node.controlplane import ControlPlaneNode
 from cluster.node.host import Host
-from cluster.node.ledger import read_row
 from cluster.node.process import Node
-from cluster.node.replica import Replica
 from cluster.node.router import Router
 from cluster.node.rpc import RpcError
+from cluster.node.services import SERVED
 from cluster.sim.deploy import deploy
 from cluster.sim.disk import DiskProfile
 from cluster.sim.invariants import Invariants
@@ -38,6 +36,7 @@ from cluster.sim.simulation import ConditionNotMet
 from cluster.sim.world import SimWorld
 from cluster.store.wal import Wal
 from loadgen.profiles import Profile
+from reports.rundir import IndexRows
 
 DEPLOY_S: Final = 30.0
 
@@ -65,12 +64,14 @@ class Stage(Ground):
         ops: Any = scenario.ops
         profile = Profile(
             "explored", "as the seed drew it", ops, "uniform", ITEM_BYTES, keys=scenario.keys,
-            workload=scenario.transactions,
+            workload=scenario.transactions, indexed=scenario.indexed,
         )  # fmt: skip
         super().__init__(scenario.seed, profile)
         self.scenario = scenario
         self.planted = planted
         self.watch = Invariants(self.sim)
+        self.index_rows: IndexRows | None = None
+        """What the indexes held when all was quiet, once they were read."""
         self._asked: list[asyncio.Task[None]] = []
 
     def deploy(self) -> None:
@@ -126,7 +127,7 @@ class Stage(Ground):
         # Placement knows only who has reported: a table made earlier could have two replicas in one zone.
         self.sim.run_until(self._fleet_known, DEPLOY_S)
         self._until_taken("CreateTable", lambda: self.ask_for_table(self.scenario.partitions))
-        self.sim.run_until(lambda: self.sim.count("table-active") >= 1, DEPLOY_S)
+        self.sim.run_until(lambda: self.sim.count("table-active", table=TABLE) >= 1, DEPLOY_S)
         if self.scenario.transactions:  # else the first transaction makes it, which takes all of a group's nodes
             self._until_taken(ENSURE_LEDGER, lambda: self.ask_control(ENSURE_LEDGER, {}))
             self.sim.run_until(lambda: self.sim.count("table-active", table=LEDGER) >= 1, DEPLOY_S)
@@ -154,6 +155,10 @@ class Stage(Ground):
                 return role.admin
         return None
 
+    def roles(self) -> dict[str, str]:
+        """Name to role, of every node."""
+        return {config.name: config.role for config in self.configs}
+
     def can_spare(self, zone: str) -> bool:
         """Whether every group of the table has a quorum outside this zone, by the newest configuration seen of it."""
         newest: dict[str, Configuration] = {}
@@ -169,12 +174,23 @@ class Stage(Ground):
         """The table's groups, by name."""
         return sorted({name for host in self.hosts() for name, replica in host.replicas.items() if replica.spec.table})
 
+    def promised(self) -> list[str]:
+        """The groups of all tables and indexes that are there for everybody, by name; none where nobody knows."""
+        catalog = self._catalog()
+        tables = catalog.tables.values() if catalog is not None else ()
+        return sorted(group for table in tables if table.status in SERVED for group in table.groups)
+
+    def _catalog(self) -> Catalog | None:
+        admin = self.acting()
+        return admin.catalog if admin is not None else None
+
     def leader(self, which: int) -> str | None:
         """The node that leads one of the table's groups now."""
         groups = self.groups()
-        if not groups:
-            return None
-        group = groups[which % len(groups)]
+        return self.leader_of(groups[which % len(groups)]) if groups else None
+
+    def leader_of(self, group: str) -> str | None:
+        """The node that leads a group now."""
         for host in self.hosts():
             replica = host.replicas.get(group)
             if replica is not None and replica.serving:
@@ -183,8 +199,8 @@ class Stage(Ground):
 
     def whole(self) -> bool:
         """Every group has one leader and all its voters, and they are as far as it is."""
-        groups = self.by_group()
-        if any(name not in groups for name in self.watch.groups):
+        groups, there = self.by_group(), self._catalog()
+        if there is None or any(name not in groups for name in self.watch.groups if name in there.groups):
             return False
         return all(
             is_whole(found, VOTERS if found[0].spec.table else self.scenario.admins)
@@ -192,35 +208,12 @@ class Stage(Ground):
             for found in groups.values()
         )
 
-    def unfinished(self) -> str:
-        """What was begun and must come to an end by itself, in words: transactions. Lets time pass to look."""
-        if not self.scenario.transactions:
-            return ""
-        held = [key for replica in self._serving() for key in replica.machine.held]
-        if held:
-            return f"{len(held)} items are held by transactions, {held[0]!r} first"
-        for replica in list(self._serving()):
-            if replica.spec.table == LEDGER:
-                rows, _ = self.sim.call(replica.host.name, "group-rows", (replica.spec.group, b"", b""), 5.0)
-                for key, image in rows:
-                    row = None if is_side(key) else read_row(image_body(image))
-                    if row is not None and row.entry.state != COMPLETED:
-                        return f"transaction {row.entry.id} is {row.entry.state} in the ledger"
-        return ""
-
-    def _serving(self) -> Iterator[Replica]:
-        """The replicas that lead a group of a table."""
-        for host in self.hosts():
-            for replica in host.replicas.values():
-                if replica.serving and replica.spec.table:
-                    yield replica
-
-    def call_later(self, name: str, method: str, timeout_s: float) -> None:
+    def call_later(self, name: str, method: str, timeout_s: float, params: Any = None) -> None:
         """Call a node and let time pass; what it answers does not matter."""
 
         async def ask() -> None:
             with suppress(RpcError):
-                await self.sim.call_async(name, method, {}, timeout_s)
+                await self.sim.call_async(name, method, params, timeout_s)
 
         self._asked.append(self.sim.loop.create_task(ask()))
 

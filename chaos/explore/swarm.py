@@ -10,7 +10,7 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -24,11 +24,12 @@ CRASHED: Final = "explorer-crashed"
 SEEDS_PER_COLLECTION: Final = 20
 
 
-def explore_one(seed: int, plant: str | None = None) -> Outcome:
-    """Play one seed. An exception of our own becomes a finding, so that the other seeds go on."""
+def explore_one(seed: int, plant: str | None = None, wanted: Collection[str] = ()) -> Outcome:
+    """Play one seed, with the features ``wanted`` in it. An exception of our own becomes a finding, so that the
+    other seeds go on."""
     calls = Calls() if plant is None and seed % EVERY == 0 else None
     try:
-        return play(scenario_of(seed, plant), planted(plant) if plant is not None else None, calls=calls)
+        return play(scenario_of(seed, plant, wanted), planted(plant) if plant is not None else None, calls=calls)
     except Exception as error:
         return broken(seed, f"{type(error).__name__}: {error}")
     finally:
@@ -44,13 +45,19 @@ def broken(seed: int, text: str) -> Outcome:
     )
 
 
-def explore(seeds: range, plant: str | None, jobs: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+def explore(
+    seeds: range,
+    plant: str | None,
+    jobs: int,
+    stop: Callable[[], bool] = lambda: False,
+    wanted: Collection[str] = (),
+) -> Iterator[Outcome]:
     """Play seeds and yield their outcomes as they come; no new ones are begun once ``stop`` says so."""
     if jobs == 1:
         for seed in seeds:
             if stop():
                 return
-            yield explore_one(seed, plant)
+            yield explore_one(seed, plant, wanted)
         return
     context = multiprocessing.get_context("forkserver")
     waiting = iter(seeds)
@@ -58,7 +65,7 @@ def explore(seeds: range, plant: str | None, jobs: int, stop: Callable[[], bool]
         running: dict[Future[Outcome], int] = {}
         while True:
             for seed in islice(waiting, 0 if stop() else 2 * jobs - len(running)):
-                running[pool.submit(explore_one, seed, plant)] = seed
+                running[pool.submit(explore_one, seed, plant, wanted)] = seed
             if not running:
                 return
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -14,11 +14,12 @@ from chaos.explore.faults import Faults
 from chaos.explore.features import FEATURES
 from chaos.explore.plants import catalogue, planted, scenario_of
 from chaos.explore.play import QUIET, play
-from chaos.explore.scenario import Action, Scenario, from_yaml, to_yaml
+from chaos.explore.scenario import LEADER, Action, Scenario, from_yaml, to_yaml
 from chaos.explore.shrink import shrink
 from chaos.explore.stage import Stage
 from chaos.explore.survey import survey
 from loadgen.transactions import Bank
+from reports.rundir import IndexRows
 
 NARROW = Scenario(seed=5, clients=1, rate=10.0, safety_s=2.0)
 TRANSACTIONS = msgspec.structs.replace(
@@ -93,6 +94,40 @@ def test_a_client_of_a_router_that_came_back_is_another_writer() -> None:
     mixed = msgspec.structs.replace(TRANSACTIONS, ops={"put": 1.0, "twrite": 0.5}, method=[off])
     assert play(mixed, on_stage=over).finding is None
     assert writers == [{"router-a", "router-a.2"}]
+
+
+def test_indexes_are_added_and_dropped_under_load_and_are_right_in_the_end() -> None:
+    method = [
+        Action("add-index", 0.3),
+        Action("transfer", 1.0, 0.0, [LEADER], {"of": 0}),
+        Action("drop-index", 1.5, 0.0, [], {"index": "by-value"}),
+    ]
+    rows: list[IndexRows | None] = []
+    scenario = msgspec.structs.replace(NARROW, indexed=True, rate=30.0, method=method)
+    outcome = play(scenario, on_stage=lambda stage, faults: rows.append(stage.index_rows))
+    assert outcome.finding is None, outcome.finding
+    assert outcome.seen["features"] == {"indexes": 1}
+    assert {"index-active", "index-deleted", "backfill-done"} <= set(outcome.seen["events"])
+    assert rows[0] is not None
+    (table,) = rows[0].tables
+    assert {index.name for index in table.indexes} == {"own-group", "by-group", "later"}
+    assert all(index.items for index in table.indexes)
+
+
+def test_what_transactions_write_is_in_the_indexes() -> None:
+    rows: list[IndexRows | None] = []
+    scenario = msgspec.structs.replace(TRANSACTIONS, indexed=True)
+    assert play(scenario, on_stage=lambda stage, faults: rows.append(stage.index_rows)).finding is None
+    assert rows[0] is not None
+    (table,) = rows[0].tables
+    by_value = next(index for index in table.indexes if index.name == "by-value")
+    assert any(item["pk"]["S"].startswith("account-") for item in by_value.items)
+
+
+def test_without_indexes_there_is_none_to_add_or_drop() -> None:
+    method = [Action("add-index", 0.5), Action("drop-index", 0.6, 0.0, [], {"index": "later"})]
+    outcome = play(msgspec.structs.replace(NARROW, method=method))
+    assert outcome.seen["skipped"] == {"add-index": 1, "drop-index": 1}
 
 
 def test_a_transaction_that_nobody_finishes_is_a_finding() -> None:

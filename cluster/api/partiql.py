@@ -20,7 +20,7 @@ from cluster.api.clauses import Clauses
 from cluster.api.fields import Field
 from cluster.api.operation import DataOperation, DataRequest, ServedTable, Services
 from cluster.api.query import storage_key
-from cluster.api.selection import Pages, Source, Wanted, check_projected, find_source
+from cluster.api.selection import Pages, Source, Wanted, check_projected, find_source, rows_wanted
 from cluster.core import side
 from cluster.core.commands import Clause
 from cluster.core.errors import ApiError, in_older_words, invalid
@@ -50,7 +50,7 @@ from cluster.core.partiql.nodes import (
     Update,
 )
 from cluster.core.partiql.parser import parse
-from cluster.core.ranges import ANY, ITEMS
+from cluster.core.ranges import ANY
 from cluster.core.shape import IndexShape
 from cluster.wire.json import decode, encode
 
@@ -208,8 +208,10 @@ async def _select(statement: Select, options: Options, services: Services) -> Re
             place = storage_key(source, start)
             low, high = (low, min(high, place)) if reverse else (max(low, place + b"\0"), high)
         page_body = {**body, "Limit": left or None}
-        page = Pages(services, source, Wanted(page_body, None, found, None))
-        answer = _page(await page.read(low, high, reverse=reverse, local=_rows_wanted(parts[at], source)))
+        page = Pages(services, source, Wanted(page_body, None, found, None, of_index=True))
+        answer = _page(
+            await page.read(low, high, reverse=reverse, local=ANY if parts[at].conditions else rows_wanted(source))
+        )
         items += answer.items
         spent = _added(spent, answer.capacity)
         left -= answer.scanned if options.limit else 0
@@ -365,14 +367,6 @@ def _bounds(part: _Part, source: Source) -> tuple[bytes, bytes]:
         if source.index is not None:
             prefix = local_prefix(prefix, source.index.number)
     return keyconditions.bounds(prefix, part.conditions, source.sorts, items=source.index is None)
-
-
-def _rows_wanted(part: _Part, source: Source) -> int:
-    if part.conditions:
-        return ANY
-    if source.local and source.index is not None:
-        return source.index.number
-    return ITEMS if source.rows.schema.locals else ANY
 
 
 def _is_one_item(part: _Part, source: Source) -> bool:

@@ -40,12 +40,12 @@ from cluster.api.selection import (
     check_start_part,
     find_source,
     read_start,
+    rows_wanted,
 )
 from cluster.core import side
 from cluster.core.errors import invalid
 from cluster.core.items import Item
 from cluster.core.keys import HASH_BYTES
-from cluster.core.ranges import ANY, ITEMS
 
 SEGMENTS_MAX = 1_000_000
 
@@ -125,13 +125,7 @@ async def plan(wanted: Wanted, services: Services) -> bytes:
     check_projected(source, wanted.clauses)
     check_nested(source.schema, paths_of_projection(wanted.clauses.projection))
     check_nested(source.schema, paths_of_condition(wanted.clauses.filter))
-    return await Pages(services, source, wanted).read(start, end, local=_rows_wanted(source))
-
-
-def _rows_wanted(source: Source) -> int:
-    if source.index is None:
-        return ITEMS if source.schema.locals else ANY
-    return source.index.number if source.local else ANY
+    return await Pages(services, source, wanted).read(start, end, local=rows_wanted(source))
 
 
 def segment_bounds(segment: int, total: int) -> tuple[bytes, bytes]:

@@ -24,7 +24,7 @@ from cluster.core.expressions.projections import project
 from cluster.core.indexes import projected_names
 from cluster.core.items import Item, normalise_value
 from cluster.core.keys import KeyAttribute, check_lookup_key, check_part, encode_key
-from cluster.core.ranges import PAGE_BYTES, RangePage, RangeRead
+from cluster.core.ranges import ANY, ITEMS, PAGE_BYTES, RangePage, RangeRead
 from cluster.core.shape import IndexShape, index_table
 from cluster.wire.json import decode, encode
 
@@ -43,6 +43,8 @@ class Wanted(NamedTuple):
     """With ``AttributesToGet`` as the projection."""
     expected: Expected | None
     """A filter from before expressions."""
+    of_index: bool = False
+    """The filter sees no more of an item than the index has, as PartiQL's does."""
 
     @property
     def count_only(self) -> bool:
@@ -189,6 +191,13 @@ def check_projected(source: Source, clauses: Clauses) -> None:
         raise invalid(f"{WRONG}Global secondary index {index.name} does not project [{', '.join(missing)}]")
 
 
+def rows_wanted(source: Source) -> int:
+    """Which rows of all that are stored together a walk over everything is about."""
+    if source.index is None:
+        return ITEMS if source.schema.locals else ANY
+    return source.index.number if source.local else ANY
+
+
 # --- reading ---
 
 
@@ -215,7 +224,8 @@ class Pages:
             return False
         projected = projected_names(index, self._source.schema.key)
         heads = heads_of_projection(wanted.clauses.projection)
-        heads += [str(parts[0]) for parts in paths_of_condition(wanted.clauses.filter)]
+        if not wanted.of_index:
+            heads += [str(parts[0]) for parts in paths_of_condition(wanted.clauses.filter)]
         heads += [test.name for test in wanted.expected.tests] if wanted.expected is not None else []
         return wanted.body.get("Select") == "ALL_ATTRIBUTES" or any(head not in projected for head in heads)
 
@@ -288,6 +298,9 @@ class Pages:
         if condition is None and expected is None:
             return True
         item = decode(body)
+        if self._wanted.of_index and self._source.index is not None:
+            projected = projected_names(self._source.index, self._source.schema.key)
+            item = {name: value for name, value in item.items() if not projected or name in projected}
         if condition is not None and not conditions.holds(condition, item):
             return False
         return expected is None or legacy.holds(expected, item)

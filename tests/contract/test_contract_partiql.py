@@ -447,6 +447,23 @@ def test_an_index_shows_what_is_in_it(dynamodb: Any, indexed: str, refused: Any)
         items(dynamodb, f'SELECT * FROM "{indexed}"."gsi-keys" WHERE g = \'x\'')
 
 
+def test_an_index_is_walked_where_its_key_is_not_named(dynamodb: Any, indexed: str) -> None:
+    """Then a filter sees what the index has, and nothing else of the items."""
+
+    def found(index: str, where: str = "") -> list[str]:
+        shown = run(dynamodb, f'SELECT sk FROM "{indexed}"."{index}"{where}', ConsistentRead=index == "lsi-keys")
+        return sorted(item["sk"]["S"] for item in shown["Items"])
+
+    for index in ("gsi-keys", "gsi-inc", "lsi-keys"):
+        assert found(index) == ["sk0", "sk1", "sk2"]
+        assert found(index, " WHERE sk = 'sk1'") == ["sk1"]
+        assert found(index, " WHERE other = 'other1'") == []
+        assert found(index, " WHERE NOT other = 'other1'") == ["sk0", "sk1", "sk2"]
+    assert found("gsi-inc", " WHERE inc = 'inc2'") == ["sk2"]
+    shown = run(dynamodb, f'SELECT inc FROM "{indexed}"."lsi-keys" WHERE NOT other = \'other1\'')["Items"]
+    assert len(shown) == 3
+
+
 def test_an_index_is_read_in_pages(dynamodb: Any, indexed: str) -> None:
     for source, where in (("gsi-keys", "g = 'x'"), ("lsi-keys", "pk = 'p'"), ("lsi-keys", "l > 'l'")):
         found: list[str] = []

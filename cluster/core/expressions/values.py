@@ -91,10 +91,12 @@ def contains(value: Value, part: Value) -> bool:
 
 
 def size(value: Value) -> int | None:
-    """What ``size()`` gives: bytes of a string or binary, elements of a set, list or map; None for other types."""
+    """What ``size()`` gives: UTF-16 units of a string, as in Java, bytes of a binary, elements of a set, list or map;
+    None for other types."""
     kind = kind_of(value)
     if kind == "S":
-        return len(value["S"].encode())
+        text: str = value["S"]
+        return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
     if kind == "B":
         return len(a2b_base64(value["B"]))
     if kind in ("N", "BOOL", "NULL"):

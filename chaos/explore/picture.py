@@ -1,12 +1,13 @@
 """The end of a failing run as a sequence of messages: an SVG that opens offline, one lane a node, time downwards.
 
 Shown are the messages between replicas of the group whose property broke (or of all), what happened to nodes, and the
-moment of the finding. Heartbeats are left out, and so is everything earlier than the last elections or faults need.
+moment of the finding: for what a checker found in the history, the end of the last operation that contradicts.
+Heartbeats are left out, and so is everything earlier than the last elections or faults need.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import textwrap
 from html import escape
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,6 @@ from cluster.node import codec
 from cluster.node.catalog import SYSTEM_GROUP
 
 SHOWN_MAX: Final = 90
-KEPT_MAX: Final = 4000
 LANE_PX, ROW_PX, LEFT_PX, TOP_PX = 250, 26, 110, 96
 
 _envelope = msgspec.msgpack.Decoder(tuple[int, int, str, msgspec.Raw])
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 def draw(scenario: Scenario, planted: Planted | None = None) -> str:
     """Play a scenario once more and draw how it ended."""
-    seen: deque[tuple[float, str, str, bytes]] = deque(maxlen=KEPT_MAX)
+    seen: list[tuple[float, str, str, bytes]] = []
     happened: list[Row] = []
 
     def began(stage: Stage) -> None:
@@ -63,12 +63,17 @@ def draw(scenario: Scenario, planted: Planted | None = None) -> str:
     for at, source, target, payload in seen:
         if source in lanes and target in lanes:
             rows += _messages(at, source, target, payload, group)
-    until = finding.at_s if finding is not None else float("inf")
+    until = float("inf") if finding is None else _moment(finding)
     chosen = [row for row in sorted(rows, key=lambda row: row.at_s) if row.at_s <= until][-SHOWN_MAX:]
     return _svg(scenario, lanes, chosen, finding)
 
 
-def _keep(seen: deque[tuple[float, str, str, bytes]], at: float, source: str, target: str, payload: bytes) -> None:
+def _moment(finding: Finding) -> float:
+    """When it went wrong: a history is judged at the end of a run, long after the operations that contradict."""
+    return finding.at_s if finding.done_s is None else finding.done_s
+
+
+def _keep(seen: list[tuple[float, str, str, bytes]], at: float, source: str, target: str, payload: bytes) -> None:
     if b"\xa1g" in payload[:24]:  # the method of messages between replicas
         seen.append((at, source, target, payload))
 
@@ -143,7 +148,8 @@ text { fill: currentColor } .dim { fill: #6b7280 } .lane { stroke: #d1d5db } .he
 def _svg(scenario: Scenario, lanes: list[str], rows: list[Row], finding: Finding | None) -> str:
     x = {name: LEFT_PX + LANE_PX // 2 + LANE_PX * at for at, name in enumerate(lanes)}
     width = max(LEFT_PX + LANE_PX * len(lanes) + 20, 900)
-    height = TOP_PX + ROW_PX * (len(rows) + 3)
+    lines = [] if finding is None else _said(finding, width)
+    height = TOP_PX + ROW_PX * (len(rows) + 2) + 18 * (len(lines) + 1)
     title = scenario.title or f"Seed {scenario.seed}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
@@ -163,8 +169,8 @@ def _svg(scenario: Scenario, lanes: list[str], rows: list[Row], finding: Finding
             parts.append(f'<text class="dim" x="16" y="{y + 4:.0f}">{row.at_s:.4f}</text>')
         last = row.at_s
         parts.append(_row(row, x, y, width))
-    if finding is not None:
-        parts.append(_finding(finding, y + ROW_PX * 1.5, width))
+    if lines:
+        parts.append(_finding(lines, y + ROW_PX * 1.5, width))
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -184,9 +190,13 @@ def _row(row: Row, x: dict[str, int], y: float, width: int) -> str:
     return f'<g><line class="{row.kind}" {ends} marker-end="url(#tip)"/>{label}</g>'
 
 
-def _finding(finding: Finding, y: float, width: int) -> str:
+def _finding(lines: list[str], y: float, width: int) -> str:
     line = f'<line x1="16" y1="{y:.0f}" x2="{width - 16}" y2="{y:.0f}"/>'
-    said = f"{finding.at_s:.4f}  {finding.prop}: {finding.text}"
-    fits = (width - 32) // 8
-    shown = said if len(said) <= fits else said[: fits - 1] + "…"
-    return f'<g class="finding">{line}<text x="16" y="{y + 18:.0f}">{escape(shown)}</text></g>'
+    text = "".join(f'<text x="16" y="{y + 18 * n:.0f}">{escape(said)}</text>' for n, said in enumerate(lines, 1))
+    return f'<g class="finding">{line}{text}</g>'
+
+
+def _said(finding: Finding, width: int) -> list[str]:
+    """What was found, in lines that fit; a checker's facts, which follow its sentence, are in the scenario's file."""
+    sentence = finding.text.partition(" {'")[0]
+    return textwrap.wrap(f"{_moment(finding):.4f}  {finding.prop}: {sentence}", (width - 32) // 8)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -70,6 +70,8 @@ class Finding(msgspec.Struct, frozen=True):
     text: str
     at_s: float
     group: str = ""
+    done_s: float | None = None
+    """For what checkers found in the history at the end: when the last of the operations that contradict had ended."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,7 +234,8 @@ def _judge(stage: Stage) -> Finding | None:
         for result in results:
             if result.result == wanted:
                 first = msgspec.to_builtins(result.findings[0]) if result.findings else {}
-                return Finding(prop or result.name, f"{result.why} {first or ''}".strip(), now)
+                text = f"{result.why} {first or ''}".strip()
+                return Finding(prop or result.name, text, now, done_s=_done_s(results))
     try:
         found = stage.digests()
     except RpcError as error:
@@ -242,6 +245,17 @@ def _judge(stage: Stage) -> Finding | None:
             items = ", ".join(str(digest["items"]) for digest in digests)
             return Finding(AGREE, f"the replicas of {group} have {items} items and different digests", now, group)
     return None
+
+
+def _done_s(results: Sequence[CheckResult]) -> float | None:
+    """When the first operations that contradict one another had ended; None where only the closing reads tell.
+
+    Durability names what was lost, which was well until something later lost it: the order of operations shows what.
+    """
+    found = next((r.findings[0] for r in results if r.findings and r.name in ("linearizability", "transactions")), None)
+    operations = [] if found is None else [found, *found.get("related", ())]
+    ends = [op.get("ended_s") for op in operations if op.get("op") != "final"]
+    return max((end for end in ends if end is not None), default=None)
 
 
 def _seen(stage: Stage, faults: Faults) -> dict[str, dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import weakref
 from pathlib import Path
 from xml.etree import ElementTree
@@ -153,6 +154,27 @@ def test_the_picture_of_a_broken_control_plane_shows_the_nodes_that_it_is_on() -
     assert "autoadmin-a" in words
     assert "accepted" in words
     assert "storage-a1" not in words
+
+
+def test_the_picture_of_a_history_ends_with_the_operations_that_contradict() -> None:
+    """Not with the messages of the closing reads, seconds later, by which the checkers judge."""
+    fsync = Action("fsync-failure", 7.9, 0.1, ["leader"], {"of": 1})
+    scenario = Scenario(seed=2, clients=1, partitions=1, rate=2.0, keys=1, ops={"put": 1.0}, lease_s=1.5,
+                        renewal_s=0.3, delay_s=0.0003, jitter_s=0.0005, sync_s=(0.0005, 0.002), safety_s=9.59,
+                        method=[fsync])  # fmt: skip
+    plant = planted("retry-writes")
+    finding = play(scenario, plant).finding
+    assert finding is not None
+    assert finding.prop == "durability"
+    assert finding.done_s is not None
+    assert 8.0 < finding.done_s < finding.at_s - 2.0  # after the fault that made it, before the end
+    words = [text for text in ElementTree.fromstring(draw(scenario, plant)).itertext() if text.strip()]
+    times = [float(word) for word in words if re.fullmatch(r"\d+\.\d{4}", word)]
+    assert times[-1] <= finding.done_s
+    assert "fsync-failure" in "".join(words)
+    told = " ".join(words[-3:])
+    assert f"{finding.done_s:.4f} durability" in " ".join(told.split())
+    assert "{'what'" not in told
 
 
 def test_a_seed_that_does_not_fail_is_not_shrunk() -> None:

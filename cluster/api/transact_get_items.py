@@ -106,7 +106,8 @@ async def plan(request: ReadRequest, services: Services) -> bytes:
 
 
 def respond(request: ReadRequest, commands: list[Command], images: list[bytes | None], units: list[Spent]) -> bytes:
-    """``Responses`` in the order of the request; an item that is not there is an empty entry."""
+    """``Responses`` in the order of the request; an item that is not there is an empty entry, and so,
+    other than with GetItem, is one of which the projection leaves nothing."""
     body: dict[str, Any] = {"Responses": [_shown(c, image) for c, image in zip(commands, images, strict=True)]}
     if request.capacity != "NONE":
         body["ConsumedCapacity"] = consumed(units, "Read", request.capacity)
@@ -118,7 +119,10 @@ def _shown(command: Command, image: bytes | None) -> dict[str, msgspec.Raw]:
         return {}
     item = image_body(image)
     if command.projection is not None:
-        item = encode(project(command.projection, decode(item)))
+        shown = project(command.projection, decode(item))
+        if not shown:
+            return {}
+        item = encode(shown)
     return {"Item": msgspec.Raw(item)}
 
 

@@ -194,15 +194,16 @@ def test_asking_again_costs_a_read_of_what_was_there(dynamodb: Any, table: str, 
 
 
 def test_reads_come_in_order_with_projections_and_gaps(dynamodb: Any, table: str, keys: list[Key]) -> None:
-    write(dynamodb, put(table, keys[0], "a"), put(table, keys[1], "b"))
+    write(dynamodb, put(table, keys[0], "a"), put(table, keys[1], "b"), put(table, keys[2], "c"))
     answer = dynamodb.transact_get_items(
         TransactItems=[
             get(table, keys[1], ProjectionExpression="#v", ExpressionAttributeNames={"#v": "v"}),
             get(table, keys[4]),
             get(table, keys[0]),
+            get(table, keys[2], ProjectionExpression="nothing"),
         ]
     )
-    assert answer["Responses"] == [{"Item": {"v": {"S": "b"}}}, {}, {"Item": {**keys[0], "v": {"S": "a"}}}]
+    assert answer["Responses"] == [{"Item": {"v": {"S": "b"}}}, {}, {"Item": {**keys[0], "v": {"S": "a"}}}, {}]
 
 
 def test_reads_that_are_refused(dynamodb: Any, table: str, keys: list[Key]) -> None:

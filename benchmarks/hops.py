@@ -1,10 +1,10 @@
 """What one request of each operation costs in CPU, told apart by hop: the routers, the replica that leads, those that
 follow, and every other node.
 
-The tables have one partition each, so that one storage node leads and two follow. Transactions also cost what their
-ledger does, a table of its own whose partitions lie on any storage nodes, the leader and the others among them. What
-nodes use without any request is in the figures, and is given beside them. Query, Scan, BatchGetItem and
-ExecuteStatement read strongly.
+The tables have one partition each, so that one storage node leads and two follow. Transactions are written with a
+token, as SDKs send them, and also cost what their ledger does, a table of its own whose partitions lie on any storage
+nodes, the leader and the others among them. What nodes use without any request is in the figures, and is given beside
+them. Query, Scan, BatchGetItem and ExecuteStatement read strongly.
 """
 
 from __future__ import annotations

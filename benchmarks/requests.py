@@ -107,7 +107,7 @@ def _transact(kind: str, entries: list[str], more: str = "") -> str:
 
 
 def _transact_write(count: int) -> Callable[[Items, int], str]:
-    return lambda it, number: _transact("Put", [it.put(key, number) for key in it.turn(count, number)])
+    return lambda it, number: _transact("Put", [it.put(key, number) for key in it.turn(count, number)], it.token())
 
 
 def _transact_get(count: int) -> Callable[[Items, int], str]:

@@ -1,4 +1,5 @@
-"""The transaction ledger: an internal table with one item per transaction [P23].
+"""The transaction ledger: an internal table with one item per transaction [P23], but for those that one group decides
+and that have no token.
 
 It is a table like any other (:data:`cluster.core.transactions.LEDGER`; no caller can name it), so that what a
 coordinator decided is replicated, and found by whoever takes over. A state is only ever left under the condition that

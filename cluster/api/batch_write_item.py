@@ -13,7 +13,7 @@ from cluster.api.tables import TableSchema
 from cluster.core.commands import Command, Outcome
 from cluster.core.errors import ApiError, in_older_words, invalid
 from cluster.core.indexes import check_index_keys
-from cluster.core.items import ITEM_BYTES_MAX, Item, item_size, normalise_item, pack_image
+from cluster.core.items import Item, checked_size, item_size, normalise_item, pack_image
 from cluster.core.keys import check_item_key, check_lookup_key, encode_key
 from cluster.wire.json import encode
 
@@ -115,9 +115,7 @@ def _read(table: str, entry: dict[str, Any]) -> Write:
         content = normalise_item(put["Item"] if put is not None else entry["DeleteRequest"]["Key"])
     except ApiError as error:
         raise in_older_words(error) from None
-    size = item_size(content)
-    if put is not None and size > ITEM_BYTES_MAX:
-        raise invalid("Item size has exceeded the maximum allowed size")
+    size = checked_size(content) if put is not None else item_size(content)
     return Write(table, entry, put is not None, content, size)
 
 

@@ -9,9 +9,8 @@ from cluster.api.paths import check_paths
 from cluster.api.tables import TableSchema
 from cluster.api.writes import CONDITIONAL, checker, whole_item
 from cluster.core.commands import Command, Outcome
-from cluster.core.errors import invalid
 from cluster.core.indexes import check_index_keys
-from cluster.core.items import ITEM_BYTES_MAX, NAME_BYTES_MAX, check_names, item_size, pack_image
+from cluster.core.items import NAME_BYTES_MAX, check_names, checked_size, pack_image
 from cluster.core.keys import check_item_key, encode_key
 from cluster.wire.json import encode
 
@@ -23,9 +22,7 @@ check_request = checker(FIELDS, whole_item("Item"))
 def prepare(request: DataRequest, schema: TableSchema) -> Command:
     """The command; refuses an item without the table's key or over 400 KB."""
     item, body = request.content, request.body
-    size = item_size(item)
-    if size > ITEM_BYTES_MAX:
-        raise invalid("Item size has exceeded the maximum allowed size")
+    size = checked_size(item)
     if size > NAME_BYTES_MAX:
         check_names(item)
     check_item_key(schema.key, item)

@@ -41,7 +41,7 @@ from cluster.api.transact_items import (
 )
 from cluster.core.commands import Command
 from cluster.core.errors import ApiError, invalid
-from cluster.core.items import check_top_names, image_size, normalise_item
+from cluster.core.items import check_top_names, checked_size, image_size, normalise_item
 from cluster.core.transactions import ACTIONS_MAX, REQUEST_BYTES_MAX, Written
 from cluster.wire.json import encode
 
@@ -123,6 +123,8 @@ def _check_action(entry: Mapping[str, Any] | None) -> Action:
     check_top_names(item)
     clauses = read_clauses(action, update=kind == "Update", condition=True)
     content = normalise_item(item)
+    if kind == "Put":
+        checked_size(content)  # which the request alone tells: it is refused, and no transaction is cancelled
     return Action(kind, DataRequest(action["TableName"], content, clauses, action))
 
 

@@ -36,6 +36,7 @@ TOO_DEEP = (
     "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"
 )
 
+TOO_LARGE = "Item size has exceeded the maximum allowed size"
 EMPTY_NAME = "Empty attribute name"
 _WRONG = "One or more parameter values were invalid: "
 
@@ -91,6 +92,14 @@ def item_size(item: Mapping[str, Any]) -> int:
     for name, value in item.items():
         total += (len(name) if name.isascii() else len(name.encode())) + value_size(value)
     return total
+
+
+def checked_size(item: Mapping[str, Any]) -> int:
+    """The same of an item that is to be stored whole; refuses one that is too large."""
+    size = item_size(item)
+    if size > ITEM_BYTES_MAX:
+        raise invalid(TOO_LARGE)
+    return size
 
 
 def value_size(value: Mapping[str, Any]) -> int:

@@ -184,6 +184,19 @@ def test_capacity_is_doubled(dynamodb: Any, table: str, keys: list[Key]) -> None
     ]  # fmt: skip
 
 
+def test_items_that_are_too_large(dynamodb: Any, table: str, keys: list[Key]) -> None:
+    """Of a put the request tells it, and is refused; of an update the item does, and the transaction is cancelled."""
+    error = refused(lambda: write(dynamodb, put(table, keys[1], "x"), put(table, keys[0], "x" * 409_600)))
+    assert error_of(error) == ("ValidationException", "Item size has exceeded the maximum allowed size")
+    values = {":v": {"S": "x" * 409_600}}
+    update = {"TableName": table, "Key": keys[0], "UpdateExpression": "SET v = :v", "ExpressionAttributeValues": values}
+    error = refused(lambda: write(dynamodb, put(table, keys[1], "x"), {"Update": update}))
+    assert error_of(error)[0] == "TransactionCanceledException"
+    reasons = error.response["CancellationReasons"]
+    assert reasons[1]["Message"] == "Item size to update has exceeded the maximum allowed size"
+    assert "Item" not in dynamodb.get_item(TableName=table, Key=keys[1], ConsistentRead=True)
+
+
 def test_asking_again_costs_a_read_of_what_was_there(dynamodb: Any, table: str, keys: list[Key]) -> None:
     token = str(uuid.uuid4())
     write(dynamodb, put(table, keys[0], "x" * 9000))

@@ -222,6 +222,12 @@ class Group:
         replication.flush(self._state)
         return self._state.collect()
 
+    @property
+    def has_effects(self) -> bool:
+        """Whether a :meth:`take` is worth its while: where this is False, it would hand over nothing that the last one
+        did not. Much cheaper than a take; most messages of a settled group only confirm something."""
+        return self._state.gathered or replication.is_due(self._state)
+
     # --- what a driver may want to know -------------------------------------------------------------------------------
 
     @property

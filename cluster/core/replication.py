@@ -199,6 +199,20 @@ def flush(state: State) -> None:
         leading.resend_at = state.now + state.options.resend_s
 
 
+def is_due(state: State) -> bool:
+    """Whether :func:`flush` may do anything. Sometimes true in vain, never false where it would."""
+    if state.reply_due:
+        return True
+    leading = state.leading
+    if leading is None:
+        return False
+    last, resting = state.log.last_slot, leading.resend_at is None
+    return any(
+        progress.poke or progress.next <= last or (resting and _owed(state, progress))
+        for progress in leading.progress.values()
+    )
+
+
 def _send_to(state: State, progress: Progress, shared: dict[tuple[int, int], Accept]) -> None:
     """What one follower is due. Followers that are due the same share the message object."""
     log, options = state.log, state.options

@@ -238,6 +238,7 @@ class State:
     persist: list[tuple[int, Record]] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     changed: bool = True
+    wake_told: float | None = None
     missing: dict[int, Member] = field(default_factory=dict)
     behind: dict[int, Member] = field(default_factory=dict)
     # As acceptor and follower.
@@ -395,12 +396,20 @@ class State:
             raise ProtocolBroken(f"{self.group}: commit from {self.commit} to {slot} of {self.log.last_slot}")
         self.commit = slot
 
+    @property
+    def gathered(self) -> bool:
+        """Whether there is anything to hand over, if only another time to be woken at."""
+        if self.persist or self.sends or self.changed or self.missing or self.behind:
+            return True
+        return self.emitted < min(self.commit, self.stable_slot) or self._wake_at() != self.wake_told
+
     def collect(self) -> Effects:
         """Hand over what has gathered."""
         if self.persist and self.commit > self.recorded_commit:
             self.recorded_commit = self.commit
             self.write(Committed(self.commit))
-        effects = Effects(self.persist, self.sends, [], self._wake_at(), self.changed)
+        self.wake_told = self._wake_at()
+        effects = Effects(self.persist, self.sends, [], self.wake_told, self.changed)
         upto = min(self.commit, self.stable_slot)
         if self.emitted < upto:
             effects.committed = self.log.slice(self.emitted + 1, upto)

@@ -341,7 +341,7 @@ class Host:
                     self.rpc.notify(sender, "g", [gone])
                 continue
             replica.group.step(origin, message, now)
-            self.touch(replica)
+            replica.stepped()
 
     # --- durability ---
 

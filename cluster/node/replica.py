@@ -130,6 +130,11 @@ class Replica:
             while self._held and self._held[0].after <= seq:
                 send = self._held.popleft()
                 self.host.outbox(send.to.node, self, send.to.replica, send.message)
+            self.stepped()
+
+    def stepped(self) -> None:
+        """The group took an event: give this replica a turn, if that is for anything."""
+        if self.group.has_effects or self._watchers:
             self.host.touch(self)
 
     def campaign(self) -> None:

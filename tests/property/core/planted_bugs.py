@@ -175,6 +175,18 @@ def minority_elects() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def overlook_replies() -> Iterator[None]:
+    """A driver that asks whether a take is worth its while is not told of an answer that is due."""
+    original = replication.is_due
+
+    def is_due(at: Any) -> bool:
+        return at.leading is not None and original(at)
+
+    with _patched(replication, "is_due", is_due):
+        yield
+
+
 PLANTS: dict[str, Callable[[], Any]] = {
     plant.__name__: plant
     for plant in (
@@ -189,5 +201,6 @@ PLANTS: dict[str, Callable[[], Any]] = {
         change_without_joint,
         longest_log_wins,
         minority_elects,
+        overlook_replies,
     )
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from cluster.core.ballot import Ballot
 from cluster.core.config import AddLearner, ChangeVoters, Configuration, Member, RemoveLearner
-from cluster.core.effects import Send
+from cluster.core.effects import Effects, Send
 from cluster.core.failures import Busy, ChangeRefused, NotLeader
 from cluster.core.group import Group, GroupOptions, HardState, Role
 from cluster.core.lease import LeaseOptions, Liveness
@@ -129,6 +129,7 @@ class Replica:
     state: list[Entry] = field(default_factory=list)
     checkpoint: int = 0
     wake_at: float | None = None
+    wake_said: float | None = None
     snapshot: Snapshot | None = None
     ballots: dict[int, Ballot] = field(default_factory=dict)
 
@@ -236,7 +237,11 @@ class Node:
         replica = self.replica
         if replica is None:
             return
+        expected = replica.group.has_effects
         effects = replica.group.take()
+        if not expected and (effects != Effects(wake_at=effects.wake_at) or effects.wake_at != replica.wake_said):
+            raise Violation(f"{replica.member} has no effects, it says, and hands over {effects}")
+        replica.wake_said = effects.wake_at
         checker = self.world.checker
         for seq, record in effects.persist:
             self.note(replica, record)

@@ -21,6 +21,7 @@ from cluster.core.archive import Cutter, Damaged, Manifest, Place, Tip
 from cluster.core.messages import DATA, Entry
 from cluster.core.side import is_side
 from cluster.node import payload
+from cluster.node.pace import next_turn
 from cluster.node.reference import read_manifests
 from cluster.node.rpc import RpcError
 from cluster.node.world import ObjectFailed, ObjectStore
@@ -135,7 +136,7 @@ class Archiver:
 
     async def _run(self) -> None:
         while True:
-            timer = self._world.call_at(self._world.now() + LOOK_S, self._wake.set)
+            timer = self._world.call_at(next_turn(self._world.now(), LOOK_S), self._wake.set)
             await self._wake.wait()
             timer.cancel()
             self._wake.clear()

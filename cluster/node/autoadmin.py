@@ -20,6 +20,7 @@ from cluster.node.catalog import SYSTEM_GROUP, Catalog, GroupRecord, TableRecord
 from cluster.node.config import NodeConfig
 from cluster.node.host import Host
 from cluster.node.indexwork import IndexWork
+from cluster.node.pace import next_turn
 from cluster.node.repair import GIVEN_UP_AFTER_S, Repair
 from cluster.node.reports import Fleet, Report
 from cluster.node.rpc import Responder, Rpc, RpcError
@@ -129,14 +130,22 @@ class AutoAdmin:
 
     async def _act_forever(self) -> None:
         while True:
-            timer = self.world.call_at(self.world.now() + LOOP_S, self._kick.set)
-            await self._kick.wait()
-            timer.cancel()
-            self._kick.clear()
+            await self._until_due()
             try:
                 await self._act()
             except NotActing as stop:
                 self.world.event("control-plane-stopped", why=str(stop))
+
+    async def _until_due(self) -> None:
+        """Wait for a kick, or the next turn; whoever does not lead the system group is kicked when that changes, and
+        has nothing to do before."""
+        replica = self.host.replicas.get(SYSTEM_GROUP)
+        idle = self.catalog is None and (replica is None or not replica.leading)
+        timer = None if idle else self.world.call_at(next_turn(self.world.now(), LOOP_S), self._kick.set)
+        await self._kick.wait()
+        if timer is not None:
+            timer.cancel()
+        self._kick.clear()
 
     async def _act(self) -> None:
         replica = self.host.replicas.get(SYSTEM_GROUP)

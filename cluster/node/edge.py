@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from cluster.node.pace import until_next_turn
 from cluster.node.world import World
 from cluster.wire.http import HttpConnection, Request, failure_response
 
@@ -19,6 +20,9 @@ ANSWER_TIMEOUT_S = 30.0
 defect of ours, or a node that hardly runs, gets that far; the client is told, so that it need not hang."""
 
 IDLE_TIMEOUT_S = 300.0
+EXPIRE_INTERVAL_S = 2.0
+"""How often connections are held against these limits."""
+
 PIPELINE_MAX = 64
 """Requests of one connection under way at once; beyond it we stop reading until some are answered."""
 
@@ -210,7 +214,7 @@ class Edge:
 
     async def _expire_forever(self) -> None:
         while True:
-            await self.world.sleep(2.0)
+            await until_next_turn(self.world, EXPIRE_INTERVAL_S)
             now = self.world.now()
             for connection in list(self._connections.values()):
                 connection.expire(now)

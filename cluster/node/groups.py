@@ -8,6 +8,7 @@ from cluster.core.config import AddLearner, Change, ChangeVoters, Member, Remove
 from cluster.core.failures import Busy, ChangeRefused, NotLeader
 from cluster.core.group import Role
 from cluster.node.host import Host
+from cluster.node.pace import until_next_turn
 from cluster.node.replica import Replica
 from cluster.node.reports import REPORT_INTERVAL_S, ReplicaReport, Report
 from cluster.node.rpc import RpcError
@@ -93,7 +94,7 @@ class GroupServices:
             )  # fmt: skip
             for admin in self._admins:
                 self._host.rpc.notify(admin, "report", report)
-            await self._world.sleep(REPORT_INTERVAL_S)
+            await until_next_turn(self._world, REPORT_INTERVAL_S)
 
     def _changed(self, replica: Replica) -> None:
         """Tell MemDS at once when a group here begins to lead or changes its members."""
@@ -109,7 +110,7 @@ class GroupServices:
     async def _standings_forever(self) -> None:
         """A notice can be lost, and a MemDS node may have started since: say everything again now and then."""
         while True:
-            await self._world.sleep(STANDING_INTERVAL_S)
+            await until_next_turn(self._world, STANDING_INTERVAL_S)
             led = [(name, r.standing()) for name, r in sorted(self._host.replicas.items()) if r.leading]
             if led:
                 for node in self._memds:

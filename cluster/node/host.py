@@ -431,10 +431,10 @@ class Host:
         for node in effects.lapsed:
             self.world.event("suspects", peer=node)
         wake_at = effects.wake_at
-        if wake_at is None or (self._liveness_timer is not None and self._liveness_at <= wake_at):
-            return  # a tick that comes early does no harm and sets the next one
+        if wake_at is None or (self._liveness_timer is not None and self._liveness_at == wake_at):
+            return
         if self._liveness_timer is not None:
-            self._liveness_timer.cancel()
+            self._liveness_timer.cancel()  # also an early one: it would wake an idle node for nothing, every interval
         self._liveness_at = wake_at
         self._liveness_timer = self.world.call_at(wake_at, self._liveness_woken)
 

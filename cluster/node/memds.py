@@ -12,6 +12,7 @@ import msgspec
 
 from cluster.core.routing import RoutingMap, Standing, Table
 from cluster.node.config import NodeConfig
+from cluster.node.pace import until_next_turn
 from cluster.node.rpc import Responder, Rpc, RpcError
 from cluster.node.world import World
 
@@ -19,6 +20,8 @@ _export = msgspec.msgpack.Decoder(tuple[int, list[Table] | None])
 
 PULL_INTERVAL_S = 5.0
 """A push can be lost; a pull this often repairs it. It also makes the load on the sources constant."""
+COLD_RETRY_S = 0.2
+"""Between two attempts of a node that has no map yet."""
 
 
 class MemDS:
@@ -94,7 +97,10 @@ class MemDS:
                     self.map.install(version, tables)
             except RpcError:
                 at += 1
-            await self.world.sleep(PULL_INTERVAL_S if self.map.version >= 0 else 0.2)
+            if self.map.version >= 0:
+                await until_next_turn(self.world, PULL_INTERVAL_S)
+            else:
+                await self.world.sleep(COLD_RETRY_S)
 
 
 def map_document(routing: RoutingMap) -> dict[str, Any]:

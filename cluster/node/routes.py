@@ -1,7 +1,7 @@
 """A router's view of the routing map: a cache in front of MemDS that never spares MemDS the work [P22 §6.6].
 
 Every request's lookup is also sent on to MemDS, hit or miss, so that the load on MemDS does not depend on the hit
-ratio and a cold router behaves like a warm one. Lookups made within a few milliseconds travel in one message.
+ratio and a cold router behaves like a warm one. Lookups made within a moment travel in one message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cluster.node.config import NodeConfig
 from cluster.node.rpc import Rpc, RpcError
 from cluster.node.world import World
 
-BATCH_S = 0.02
+BATCH_S = 0.05
 CALL_TIMEOUT_S = 0.3
 AVOID_S = 2.0
 """How long a MemDS node that did not answer is asked last."""

@@ -6,9 +6,12 @@ without anybody standing still or a table's budget being overrun.
 
 from __future__ import annotations
 
+import asyncio
+
 from cluster.core.admission import INTERVAL_S, LocalBucket
 from cluster.node.config import NodeConfig
 from cluster.node.gac import home
+from cluster.node.pace import until_next_turn
 from cluster.node.rpc import Rpc, RpcError
 from cluster.node.world import World
 
@@ -42,6 +45,8 @@ class Throttle:
         self._nodes = [peer.name for peer in config.of_role("gac")]
         self._share = 1.0 / max(1, len(config.of_role("router")))
         self._budgets: dict[str, TableBudget] = {}
+        self._used = asyncio.Event()
+        """Set while there are budgets to refill."""
         self.alone = False
         """True while no GAC node answers."""
 
@@ -53,6 +58,7 @@ class Throttle:
         now = self._world.now()
         if budget is None:
             budget = self._budgets[table_id] = TableBudget(read_rate, write_rate, self._share, now)
+            self._used.set()
         budget.used_at = now
         if read_rate < budget.read_rate:
             budget.reads.cap(read_rate * self._share * BURST_S)
@@ -64,10 +70,13 @@ class Throttle:
     async def _refill_forever(self) -> None:
         attempt = 0
         while True:
-            await self._world.sleep(INTERVAL_S)
+            await self._used.wait()
+            await until_next_turn(self._world, INTERVAL_S)
             now = self._world.now()
             for table_id in [t for t, b in self._budgets.items() if now - b.used_at > FORGET_AFTER_S]:
                 del self._budgets[table_id]
+            if not self._budgets:
+                self._used.clear()
             if not self._budgets or not self._nodes:
                 continue
             by_node: dict[str, list[str]] = {}

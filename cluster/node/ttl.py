@@ -18,6 +18,7 @@ from cluster.core.ranges import RangeRead
 from cluster.core.shape import Shape
 from cluster.core.side import END
 from cluster.node.host import Host
+from cluster.node.pace import until_next_turn
 from cluster.node.rangereads import read_range
 from cluster.node.replica import Replica
 from cluster.node.rpc import RpcError
@@ -29,7 +30,7 @@ ROWS_PER_S = 2_000
 PAGE_ROWS = 200
 PAGE_BYTES = 256 * 1024
 IDLE_S = 1.0
-"""How often a node looks whether there is something to sweep, and the least time between two sweeps of a group."""
+"""The least time between two sweeps of a group."""
 
 
 class Expirer:
@@ -39,17 +40,30 @@ class Expirer:
         self._host = host
         self.expired = 0
         """Items deleted in this life."""
+        self._leads = asyncio.Event()
+        """Set while a group is led here whose items expire."""
+        host.on_change.append(self._changed)
+
+    def _changed(self, replica: Replica) -> None:
+        if self._sweeps(replica):
+            self._leads.set()
+
+    def _sweeps(self, replica: Replica) -> bool:
+        return replica.leading and replica.shape is not None and bool(replica.shape.ttl)
 
     def start(self) -> None:
         self._host.world.spawn(self._sweep_forever(), "ttl-sweep")
 
     async def _sweep_forever(self) -> None:
         while True:
-            await self._host.world.sleep(IDLE_S)
+            await self._leads.wait()
+            await until_next_turn(self._host.world, IDLE_S)
             for group in list(self._host.replicas):
                 replica = self._host.replicas.get(group)
-                if replica is not None and replica.serving and replica.shape is not None and replica.shape.ttl:
+                if replica is not None and self._sweeps(replica):
                     await self._sweep(replica)
+            if not any(self._sweeps(replica) for replica in self._host.replicas.values()):
+                self._leads.clear()
 
     async def _sweep(self, replica: Replica) -> None:
         """Once over a group's rows, or until it is led elsewhere or expires nothing any more."""

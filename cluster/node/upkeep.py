@@ -15,6 +15,7 @@ import msgspec
 
 from cluster.core.messages import Snapshot
 from cluster.core.side import META, TXN, bounds
+from cluster.node.pace import until_next_turn
 from cluster.node.rows import Generation
 from cluster.node.world import DiskFailed
 from cluster.store.btree import Pool
@@ -231,7 +232,7 @@ class Upkeep:
     async def _checkpoint_forever(self) -> None:
         host = self._host
         while True:
-            await host.world.sleep(CHECKPOINT_INTERVAL_S)
+            await until_next_turn(host.world, CHECKPOINT_INTERVAL_S)
             written = sum(replica.log_bytes for replica in host.replicas.values())
             if written - self._checkpointed_at < CHECKPOINT_LOG_BYTES:
                 continue

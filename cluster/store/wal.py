@@ -122,6 +122,8 @@ class Wal:
         self._flying = False
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._marked = State(-1, -1)
+        self._unmarked = asyncio.Event()
+        """Set while batches are synced that no mark covers."""
         self._marking = asyncio.Lock()
         self._number = self._first_ordinal = incarnation << 32
         """The first segment of this life, and what new chains count from: above anything of an earlier life."""
@@ -257,6 +259,7 @@ class Wal:
             await self._file.sync()
             self._durable = covered
             self._synced = sequence
+            self._unmarked.set()
             if self._voiding:
                 self._void_earlier_chains()
         except asyncio.CancelledError:
@@ -454,29 +457,31 @@ class Wal:
             if self._failure is not None:
                 raise self._dead()
             state = self._state()
-            if state == self._marked:
-                return
-            try:
-                await self._offload(self._directory.write_small, STATE_NAME, encode_state(self._store, state))
-            except DiskFailed as error:
-                self._die(error)
-                raise
-            self._marked = state
+            if state != self._marked:
+                try:
+                    await self._offload(self._directory.write_small, STATE_NAME, encode_state(self._store, state))
+                except DiskFailed as error:
+                    self._die(error)
+                    raise
+                self._marked = state
+            if state == self._state():
+                self._unmarked.clear()
 
     async def keep_marked(self, sleep: Callable[[float], Awaitable[None]], interval_s: float = MARK_INTERVAL_S) -> None:
-        """Mark when writing pauses for ``interval_s``, and now and then while it does not; for the host to spawn.
+        """Mark when writing pauses for ``interval_s``, and now and then while it does not; for the host to spawn. While
+        everything is marked it sleeps.
 
         Until a synced batch is marked (by the next batch, or by this), bit rot in it would pass for a torn tail; until
         this mark, so would a truncated file. Ends by :class:`DiskFailed`.
         """
-        seen, intervals = self._synced, 0
         while True:
-            await sleep(interval_s)
-            intervals += 1
-            if self._synced == seen or intervals >= MARK_INTERVALS_MAX:
-                await self.mark()
-                intervals = 0
-            seen = self._synced
+            await self._unmarked.wait()
+            seen, intervals = -1, 0
+            while self._synced != seen and intervals < MARK_INTERVALS_MAX:
+                seen = self._synced
+                await sleep(interval_s)
+                intervals += 1
+            await self.mark()
 
     async def close(self) -> None:
         """Sync, mark and close; for a clean stop. A log that is not closed loses nothing either."""

@@ -50,6 +50,11 @@ async def yield_a_few_times() -> None:
         await asyncio.sleep(0)
 
 
+async def until_quiet() -> None:
+    for _ in range(300):
+        await asyncio.sleep(0)
+
+
 def test_records_come_back_in_order_after_a_crash() -> None:
     async def main() -> None:
         node = Node()
@@ -295,28 +300,69 @@ def test_marks_follow_a_pause_at_once_and_steady_writing_now_and_then() -> None:
     async def main() -> None:
         node = Node()
         wal, _ = node.open()
-        marks: list[tuple[int, int]] = []
+        marked_at: list[int] = []
+        last = node.disk.log.read_small("wal-state")
         ticks = 0
+
+        async def write() -> None:
+            wal.append("g", ticks, b"x")
+            await wal.sync()
 
         async def sleep(_: float) -> None:
             nonlocal ticks
-            before = len(marks)
-            if node.disk.log.read_small("wal-state") != state[0]:
-                state[0] = node.disk.log.read_small("wal-state")
-                marks.append((ticks, wal.durable))
-            assert len(marks) - before <= 1
             ticks += 1
-            if ticks == 40:
-                raise asyncio.CancelledError
-            if ticks < 20 or ticks == 30:
-                wal.append("g", ticks, b"x")
-                await wal.sync()
+            if ticks < 20:
+                await write()
 
-        state = [node.disk.log.read_small("wal-state")]
-        with pytest.raises(asyncio.CancelledError):
-            await wal.keep_marked(sleep)
-        assert [ticks for ticks, _ in marks] == [8, 16, 20, 31]
-        assert marks[-1][1] == wal.durable
+        mark = wal.mark
+
+        async def watched() -> None:
+            nonlocal last
+            await mark()
+            state = node.disk.log.read_small("wal-state")
+            if state != last:
+                marked_at.append(ticks)
+                last = state
+            if ticks < 20:
+                await write()
+
+        wal.mark = watched  # type: ignore[method-assign]
+        keeping = asyncio.create_task(wal.keep_marked(sleep))
+        await yield_a_few_times()
+        assert ticks == 0, "nothing was written, and it looks all the same"
+        await write()
+        await until_quiet()
+        assert marked_at == [8, 16, 20]
+        await until_quiet()
+        assert ticks == 20, "everything is marked, and it goes on looking"
+        await write()
+        await until_quiet()
+        assert marked_at == [8, 16, 20, 21]
+        keeping.cancel()
+
+    run(main())
+
+
+def test_what_is_synced_while_a_mark_is_written_is_marked_as_well() -> None:
+    async def main() -> None:
+        node = Node()
+        wal, _ = node.open()
+        offload = wal._offload
+
+        async def slowly(function: Callable[..., Any], *args: Any) -> Any:
+            if wal._appended == 1:
+                wal.append("g", 1, b"late")
+                await wal.sync()
+            return await offload(function, *args)
+
+        wal._offload = slowly
+        keeping = asyncio.create_task(wal.keep_marked(asyncio.sleep, 0.0))
+        wal.append("g", 0, b"x")
+        await wal.sync()
+        await until_quiet()
+        assert wal._marked == wal._state()
+        assert wal._marked.durable == 2
+        keeping.cancel()
 
     run(main())
 

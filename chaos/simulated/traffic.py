@@ -16,6 +16,7 @@ import msgspec
 from chaos.playbook.model import LoadSpec
 from chaos.simulated.clock import HostClock
 from cluster.sim.client import NoAnswer, NotSent, Refused, SimClient
+from cluster.sim.loop import finish
 from cluster.sim.simulation import Simulation
 from loadgen.arrivals import Arrivals, Offered, Shape, arrival_times
 from loadgen.endpoints import Endpoints
@@ -108,6 +109,8 @@ class Traffic:
         self._stopping = False
         self._zones = [ZoneLoad(self, az, names, f"load-{az}", run) for az, names in routers.items()]
         self._users: list[asyncio.Task[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        """Users whose arrival is not due yet."""
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a coroutine that belongs to no node; what escapes it ends the simulation."""
@@ -181,10 +184,9 @@ class Traffic:
             due = arrivals.take(self._clock.boot_s() - began)
             if due is None:
                 return
-            while (ahead := began + due - self._clock.boot_s()) > 0:
-                await asyncio.sleep(min(ahead, 0.5))
-                if self._over():
-                    return
+            await self._until(began + due)
+            if self._over():
+                return
             operation = zone.plan.next()
             teach(zone.plan, operation, await zone.perform(operation, round((began + due) * 1e9)))
 
@@ -210,9 +212,23 @@ class Traffic:
     def _over(self) -> bool:
         return self._stopping
 
+    async def _until(self, boot_s: float) -> None:
+        """Wait until the clock shows that, or the load is stopped."""
+        while (ahead := boot_s - self._clock.boot_s()) > 0 and not self._stopping:
+            waiter: asyncio.Future[None] = self.sim.loop.create_future()
+            self._waiting[waiter] = None
+            timer = self.sim.loop.call_later(ahead, finish, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                del self._waiting[waiter]
+
     def stop(self) -> None:
         """No further arrivals; what is in flight may end."""
         self._stopping = True
+        for waiter in self._waiting:
+            finish(waiter)
 
     def quiet(self) -> bool:
         """Whether nothing is in flight any more."""

@@ -43,8 +43,8 @@ class SimDisk:
             return profile.stall_s
         return rng.uniform(profile.sync_min_s, profile.sync_max_s)
 
-    async def _sync_time(self) -> None:
-        await self._sleep(self.sync_duration())
+    def _sync_time(self) -> Awaitable[None]:
+        return self._sleep(self.sync_duration())
 
     def charge(self, syncs: int) -> float:
         """Seconds that an offloaded function with so many syncs in it took."""

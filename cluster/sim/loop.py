@@ -164,13 +164,25 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> SimHandle:
         if when < self.now_s:
             when = self.now_s
-        handle = SimHandle(callback, args, context if context is not None else contextvars.copy_context(), when)
-        self._sequence += 1
+        return self.post(when, callback, args, context if context is not None else contextvars.copy_context())
+
+    def post(
+        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context
+    ) -> SimHandle:
+        """:meth:`call_at` for what is called for every message: no time before now, nothing optional."""
+        handle = SimHandle(callback, args, context, when)
+        self._sequence = sequence = self._sequence + 1
         timers = self._timers
-        heappush(timers, (when, self._sequence, handle))
+        heappush(timers, (when, sequence, handle))
         if len(timers) > self._cancelled_scan:
             self._drop_cancelled()
         return handle
+
+    def after(self, seconds: float) -> asyncio.Future[None]:
+        """A future that is done so much later: what ``asyncio.sleep`` gives, without what that is wrapped in."""
+        future: asyncio.Future[None] = asyncio.Future(loop=self)
+        self.post(self.now_s + seconds, finish, (future,), contextvars.copy_context())
+        return future
 
     def _drop_cancelled(self) -> None:
         """Timers of calls that were answered in time would pile up; the order of the rest is not touched."""
@@ -336,6 +348,12 @@ class SimLoop(asyncio.AbstractEventLoop):
 
         Exceptions of tasks that matter reach :attr:`on_error` through ``World.spawn``.
         """
+
+
+def finish(future: asyncio.Future[None]) -> None:
+    """End somebody's waiting, unless it has ended already."""
+    if not future.done():
+        future.set_result(None)
 
 
 def _is_over(handle: SimHandle) -> bool:

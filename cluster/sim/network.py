@@ -163,11 +163,11 @@ class SimNetwork:
             if arrival < link.last_arrival:
                 arrival = link.last_arrival
             link.last_arrival = arrival
-        loop.call_at(arrival, self._arrive, source, target, payload, link, context=loop.harness)
+        loop.post(arrival, self._arrive, (source, target, payload, link), loop.harness)
         if profile.duplicate and rng.random() < profile.duplicate:
             counters.duplicated += 1
             again = arrival + rng.random() * _DUPLICATE_DELAY_S
-            loop.call_at(again, self._arrive, source, target, payload, link, context=loop.harness)
+            loop.post(again, self._arrive, (source, target, payload, link), loop.harness)
 
     def _arrive(self, source: str, target: str, payload: bytes, link: _Link) -> None:
         endpoint = self._endpoints.get(target)

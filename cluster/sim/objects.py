@@ -33,7 +33,7 @@ class SimObjects:
     async def put(self, name: str, data: bytes) -> None:
         node = await self._arrive("put", name, len(data))
         log = node.disk.memory.log
-        await self._world.loop_sleep(node.disk.charge(1))
+        await self._world.loop.after(node.disk.charge(1))
         if node.state != "running":
             await self._silence("put", name, ANSWER_TIMEOUT_S)
         log.write_small(name, data)
@@ -60,7 +60,7 @@ class SimObjects:
         if delay is None:
             await self._silence(what, name, ANSWER_TIMEOUT_S)
         else:
-            await world.loop_sleep(delay + size / BYTES_PER_S)
+            await world.loop.after(delay + size / BYTES_PER_S)
         if node.state != "running":
             await self._silence(what, name, ANSWER_TIMEOUT_S)
         return node
@@ -70,11 +70,11 @@ class SimObjects:
         if delay is None:
             await self._silence(what, name, ANSWER_TIMEOUT_S)
         else:
-            await self._world.loop_sleep(delay + size / BYTES_PER_S)
+            await self._world.loop.after(delay + size / BYTES_PER_S)
         self._world.check_alive()
 
     async def _silence(self, what: str, name: str, seconds: float) -> None:
-        await self._world.loop_sleep(seconds)
+        await self._world.loop.after(seconds)
         raise ObjectFailed(f"{what} {name}: no answer from {self._store} within {seconds:g} s")
 
 

@@ -121,15 +121,11 @@ class Simulation:
             wall_s=EPOCH_S + self.now + random.uniform(-0.05, 0.05),
             rate=1.0 + random.uniform(-self._drift, self._drift),
         )
-        disk = SimDisk(self.rng(f"{name}/disk"), self._disk_sleep)
+        disk = SimDisk(self.rng(f"{name}/disk"), self.loop.after)
         node = self.nodes[name] = SimNode(name, factory, disk, clock)
         if start:
             self._start(node)
         return node
-
-    async def _disk_sleep(self, seconds: float) -> None:
-        # Awaited by a node's own task: asyncio keeps the wake-up in that task's context, and so in its life.
-        await asyncio.sleep(seconds)
 
     def _start(self, node: SimNode) -> None:
         node.lives += 1

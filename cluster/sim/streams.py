@@ -46,7 +46,7 @@ class SimTransport(asyncio.Transport):
         self._reading = True
         self._held: list[bytes] = []
         self._outgoing: list[bytes | None] = []
-        self._sending = False
+        self._held_up = False
         self._silent_since: float | None = None
         self.other: SimTransport | None = None
 
@@ -106,17 +106,17 @@ class SimTransport(asyncio.Transport):
         self._hub.loop.call_soon(function, *args, context=context)
 
     def _pump(self) -> None:
-        if not self._sending and self._outgoing and not self._lost:
-            self._sending = True
-            self._hub.loop.call_soon(self._flush, context=self._hub.loop.harness)
+        """Send what was written. Data that the link holds up is tried again by a timer, and later data with it."""
+        if not self._held_up:
+            self._flush()
 
     def _flush(self) -> None:
-        self._sending = False
+        self._held_up = False
         other, hub = self.other, self._hub
         if self._lost or other is None or not self._outgoing:
             return
         delay = hub.network.delay(self._local, other.local)
-        now = hub.loop.time()
+        now = hub.loop.now_s
         if delay is not None and other.is_gone() and hub.network.is_attached(other.local):
             # The machine is up again and knows nothing of this connection.
             self._call(self.reset)
@@ -126,16 +126,16 @@ class SimTransport(asyncio.Transport):
             if now - self._silent_since >= SILENCE_S:
                 self._call(self._lose, TimeoutError("the peer is silent"))
                 return
-            self._sending = True
+            self._held_up = True
             hub.loop.call_later(RETRY_S, self._flush, context=hub.loop.harness)
             return
         self._silent_since = None
         outgoing, self._outgoing = self._outgoing, []
-        data = b"".join(part for part in outgoing if part is not None)
+        data = outgoing[0] if len(outgoing) == 1 else b"".join(part for part in outgoing if part is not None)
         if data:
-            hub.loop.call_later(delay, other.arrive, data, context=hub.loop.harness)
+            hub.loop.post(now + delay, other.arrive, (data,), hub.loop.harness)
         if outgoing[-1] is None:
-            hub.loop.call_later(delay, other.arrive, None, context=hub.loop.harness)
+            hub.loop.post(now + delay, other.arrive, (None,), hub.loop.harness)
             self._call(self._lose, None)
 
     @property

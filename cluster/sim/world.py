@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cluster.node.world import DiskFailed, LogDirectory, MessageHandler, ObjectStore, PageFiles, Rng, Server
 from cluster.sim.clock import SimClock
 from cluster.sim.disk import SimDisk
-from cluster.sim.loop import Life, NodeEnded, SimHandle, SimLoop
+from cluster.sim.loop import Life, NodeEnded, SimHandle, SimLoop, finish
 from cluster.sim.network import Endpoint, SimNetwork
 from cluster.sim.objects import ROLE, SimObjects
 from cluster.sim.streams import StreamHub
@@ -64,6 +65,8 @@ class SimWorld:
         self.name = name
         self.life = life
         self.clock = clock
+        self.now: Callable[[], float] = clock.boot
+        self.wall: Callable[[], float] = clock.wall
         self.loop: SimLoop = simulation.loop
         self._network: SimNetwork = simulation.network
         self._streams: StreamHub = simulation.streams
@@ -79,12 +82,6 @@ class SimWorld:
         if self.life.over:
             raise NodeEnded(f"{self.name} is not running any more")
 
-    def now(self) -> float:
-        return self.clock.boot()
-
-    def wall(self) -> float:
-        return self.clock.wall()
-
     def call_at(self, when: float, callback: Callable[[], None]) -> WorldHandle:
         self.check_alive()
         return WorldHandle(self, when, callback)
@@ -96,7 +93,7 @@ class SimWorld:
     async def sleep(self, seconds: float) -> None:
         self.check_alive()
         future: asyncio.Future[None] = self.loop.create_future()
-        handle = WorldHandle(self, self.now() + max(0.0, seconds), lambda: _wake(future))
+        handle = WorldHandle(self, self.now() + max(0.0, seconds), partial(finish, future))
         try:
             await future
         finally:
@@ -136,20 +133,12 @@ class SimWorld:
         """The function runs at one instant somewhere within the time it takes: a crash can fall before or after it."""
         self.check_alive()
         disk = self._disk
-        await self.loop_sleep(self._offload_rng.random() * disk.profile.call_s)
+        # On true time: what hardware does knows nothing of a node's clocks.
+        await self.loop.after(self._offload_rng.random() * disk.profile.call_s)
         before = self._memory.syncs
         result = function(*args)
-        await self.loop_sleep(disk.charge(self._memory.syncs - before))
+        await self.loop.after(disk.charge(self._memory.syncs - before))
         return result
-
-    async def loop_sleep(self, seconds: float) -> None:
-        """Sleep on true time: what hardware does knows nothing of a node's clocks."""
-        future: asyncio.Future[None] = self.loop.create_future()
-        handle = self.loop.call_later(seconds, _wake, future, context=self.life.context)
-        try:
-            await future
-        finally:
-            handle.cancel()
 
     def event(self, event: str, **fields: Any) -> None:
         self.check_alive()
@@ -160,8 +149,3 @@ class SimWorld:
         self.event("exit", reason=reason)
         self._simulation.node_exited(self.name, self.life, reason)
         raise NodeEnded(reason)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -69,6 +69,9 @@ class Content:
 
 
 def _put(target: bytearray, offset: int, data: bytes) -> None:
+    if offset == len(target):
+        target += data  # a log is only ever appended to, and a slice would copy what is put into it once more
+        return
     if offset > len(target):
         target.extend(bytes(offset - len(target)))
     target[offset : offset + len(data)] = data

@@ -18,7 +18,7 @@ from cluster.core.config import Configuration
 from cluster.core.quorum import Quorum
 from cluster.core.transactions import ENSURE_LEDGER, LEDGER
 from cluster.node import replica as replica_module
-from cluster.node import upkeep
+from cluster.node import transfer, upkeep
 from cluster.node.autoadmin import AutoAdmin
 from cluster.node.catalog import Catalog
 from cluster.node.config import NodeConfig, Peer, Timing
@@ -234,6 +234,7 @@ def limits(small: bool) -> Iterator[None]:
         (replica_module, "TRIM_MARKS_KEPT", 2),
         (upkeep, "CHECKPOINT_INTERVAL_S", 0.7),
         (upkeep, "CHECKPOINT_LOG_BYTES", 3000),
+        (transfer, "CHUNK_ROWS", 3),
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     segment = open_defaults["segment_bytes"]

@@ -10,7 +10,7 @@ reads, and needs no snapshot any more. One whose B-tree is not to be trusted ser
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from cluster.node import codec, payload
 from cluster.node.rpc import TIMEOUT, RpcError
 from cluster.node.upkeep import SNAPSHOT, own_rows
 from cluster.store.btree import Replica as Tree
+from cluster.store.btree import Write
 from cluster.store.pagevfs import ImageDamaged
 from cluster.store.snapshot import Snapshot as View
 from cluster.store.snapshot import SnapshotExpired
@@ -39,6 +40,8 @@ OFFER_INTERVAL_S = 1.0
 CALL_TIMEOUT_S = 5.0
 RETRY_S = 0.5
 ATTEMPTS_PER_CHUNK = 3
+FILLED_BYTES_MAX = 16 * 1024 * 1024
+"""A B-tree that is being filled is checkpointed after so much."""
 REPLAY_ENTRIES = 256
 """Log entries put into a B-tree in one transaction when it is filled from the log."""
 
@@ -224,7 +227,7 @@ class Transfer:
                     last = min(first + REPLAY_ENTRIES - 1, upto)
                     entries = replica.group.decided(first, last)
                     writes = [w for e in entries if e.kind == DATA for w in payload.decode(e.payload).writes]
-                    await host.world.offload(tree.apply, last, writes)
+                    await self._put(tree, last, writes)
                 async with replica.tree_lock:
                     if not self._here(replica):
                         return False
@@ -285,10 +288,16 @@ class Transfer:
         """Put what a source gives into an empty B-tree; the number of rows."""
         number, count = 1, 0
         while rows := await self._chunk(source, session, number):
-            await self._host.world.offload(tree.apply, 0, rows)
+            await self._put(tree, 0, rows)
             number += 1
             count += len(rows)
         return count
+
+    async def _put(self, tree: Tree, position: int, writes: Iterable[Write]) -> None:
+        """Apply writes to a B-tree that is being filled. What it holds in its -wal, a checkpoint reads as a whole."""
+        await self._host.world.offload(tree.apply, position, writes)
+        if tree.wal_bytes > FILLED_BYTES_MAX:
+            await self._host.world.offload(tree.checkpoint)
 
     async def _chunk(self, source: str, session: int, number: int) -> list[tuple[bytes, bytes]]:
         for attempt in range(ATTEMPTS_PER_CHUNK):

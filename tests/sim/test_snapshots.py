@@ -13,6 +13,7 @@ from cluster.core.group import Group
 from cluster.node import transfer
 from cluster.node.replica import Replica
 from cluster.node.transfer import CALL_TIMEOUT_S, Transfer
+from cluster.store.btree import Replica as Tree
 from tests.sim.database import SimDatabase
 
 BEHIND_S = 1.0
@@ -76,12 +77,24 @@ class Play:
         assert len(digests) <= 1
 
 
-def test_a_follower_that_is_behind_takes_the_rows_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("filled_bytes", [transfer.FILLED_BYTES_MAX, 1])
+def test_a_follower_that_is_behind_takes_the_rows_whole(monkeypatch: pytest.MonkeyPatch, filled_bytes: int) -> None:
+    monkeypatch.setattr(transfer, "FILLED_BYTES_MAX", filled_bytes)
+    largest = 0
+    put = Transfer._put
+
+    async def watched(self: Transfer, tree: Tree, position: int, writes: Any) -> None:
+        nonlocal largest
+        await put(self, tree, position, writes)
+        largest = max(largest, tree.wal_bytes)
+
+    monkeypatch.setattr(Transfer, "_put", watched)
     play = Play(monkeypatch)
     play.fall_behind()
     old = play.follower.tree
     play.offer()
     play.run_until(lambda: play.db.sim.count("snapshot-installed", node=play.name) == 1)
+    assert (largest == 0) == (filled_bytes == 1), "what waits for a checkpoint is bounded"
     assert play.follower.tree is not old
     assert not play.filling()
     play.deaf = False

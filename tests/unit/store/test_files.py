@@ -181,6 +181,14 @@ def test_the_engine_runs_on_real_files(tmp_path: Path) -> None:
     pool = Pool(files)
     replica = Replica.open(pool, "g")
     assert (replica.position, replica.scan()) == (1, rows)
+    other = Replica.beside(pool, "g")
+    other.apply(2, rows[:3])
+    assert other.replace(replica).scan() == rows[:3]
+    pool.close()
+    assert files.list() == ["g.db", "g.db-wal", "g.label"]
+    pool = Pool(files)
+    replica = Replica.open(pool, "g")
+    assert (replica.position, replica.scan()) == (2, rows[:3])
     pool.close()
 
 

@@ -40,6 +40,10 @@ _CODES = {
 """Codes of single statements that are not simply the exception's name without its end."""
 
 
+_BEFORE = ("ValidationException", "ResourceNotFoundException")
+"""Refusals of a statement that did not run: its table is not named beside them."""
+
+
 class Member(NamedTuple):
     """One statement, or why it cannot be one."""
 
@@ -101,7 +105,7 @@ def _response(member: Member, result: Result | ApiError) -> dict[str, Any]:
     code = _CODES.get(result.kind, result.kind.removesuffix("Exception"))
     error: dict[str, Any] = {"Code": code, "Message": result.message, **(result.extra or {})}
     statement = member.statement
-    if statement is None:
+    if statement is None or result.kind in _BEFORE:
         return {"Error": error}
     table = statement.select.table if isinstance(statement, Exists) else statement.table
     return {"Error": error, "TableName": table}

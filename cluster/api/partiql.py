@@ -121,7 +121,7 @@ async def run(statement: Statement, options: Options, services: Services) -> Res
     if isinstance(statement, Exists):
         raise invalid("EXISTS is only supported in ExecuteTransaction")
     table = await services.table(statement.table)
-    operation, request = write_request(statement, table.schema.key, options)
+    operation, request = write_request(statement, table.schema.key, options, alone=True)
     return await _write(operation, request, table, services)
 
 
@@ -129,9 +129,10 @@ async def run(statement: Statement, options: Options, services: Services) -> Res
 
 
 def write_request(
-    statement: Insert | Update | Delete | Exists, key: KeySchema, options: Options
+    statement: Insert | Update | Delete | Exists, key: KeySchema, options: Options, *, alone: bool = False
 ) -> tuple[DataOperation, DataRequest]:
-    """The operation that a writing statement is, with its checked request."""
+    """The operation that a writing statement is, with its checked request. ``alone``: it is part of no transaction, and
+    deletes what is not there whatever else its WHERE clause says."""
     body: dict[str, Any] = {
         "ReturnConsumedCapacity": options.capacity,
         "ReturnValuesOnConditionCheckFailure": options.on_failure,
@@ -149,7 +150,7 @@ def write_request(
         return delete_item.OPERATION, DataRequest(statement.select.table, content, Clauses(condition=condition), body)
     body["ReturnValues"] = _RETURNS[statement.returning]
     if isinstance(statement, Delete):
-        condition = clauses.condition_clause(others)
+        condition = clauses.condition_clause(others, absent=key.hash.name if alone else "")
         return delete_item.OPERATION, DataRequest(statement.table, content, Clauses(condition=condition), body)
     condition = clauses.condition_clause(others, exists=key.hash.name)
     update = clauses.update_clause(statement.sets)

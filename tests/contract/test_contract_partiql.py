@@ -318,12 +318,19 @@ def test_batches_carry_out_each_statement_by_itself(dynamodb: Any, table: str, p
         Statements=[
             {"Statement": f"UPDATE \"{table}\" SET n = 2 WHERE pk = '{pk}' RETURNING ALL NEW *"},
             {"Statement": f"INSERT INTO \"{table}\" VALUE {{'pk': '{pk}-2'}}"},
+            {"Statement": f"DELETE FROM \"{table}\" WHERE pk = '{pk}' AND n = 1"},
             {"Statement": f"DELETE FROM \"{table}\" WHERE pk = '{pk}-3' AND n = 1"},
+            {"Statement": f'DELETE FROM "{table}" WHERE n = 1'},
+            {"Statement": "DELETE FROM \"contract-nothing\" WHERE pk = 'x'"},
         ]
     )
     assert answer["Responses"][0]["Item"] == {"pk": {"S": pk}, "n": {"N": "2"}}
     assert answer["Responses"][1] == {"TableName": table}
-    assert answer["Responses"][2]["Error"]["Code"] == "ConditionalCheckFailed"
+    failed, absent, keyless, tableless = answer["Responses"][2:]
+    assert (failed["Error"]["Code"], failed["TableName"]) == ("ConditionalCheckFailed", table)
+    assert absent == {"TableName": table}, "what is not there is deleted, whatever else is said of it"
+    assert (keyless["Error"]["Code"], tableless["Error"]["Code"]) == ("ValidationError", "ResourceNotFound")
+    assert "TableName" not in keyless | tableless, "a statement that did not run is told without its table"
     assert stored(dynamodb, table, f"{pk}-2") is not None
     with refused("ValidationException"):
         dynamodb.batch_execute_statement(Statements=[])

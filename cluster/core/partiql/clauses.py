@@ -112,16 +112,19 @@ def heads(conditions: Iterable[Condition]) -> list[str]:
     return list(dict.fromkeys(words.heads))
 
 
-def condition_clause(conditions: Iterable[Condition], *, exists: str = "") -> Clause | None:
-    """All of the conditions as one expression, ``exists`` naming an attribute that must be there besides. Raises
-    ``ValidationException``."""
+def condition_clause(conditions: Iterable[Condition], *, exists: str = "", absent: str = "") -> Clause | None:
+    """All of the conditions as one expression, ``exists`` naming an attribute that must be there besides, ``absent`` one
+    without which they need not hold. Raises ``ValidationException``."""
     words = _Words()
     parts = [f"attribute_exists({words.path(Path((exists,)))})"] if exists else []
     found = list(conditions)
-    parts += [words.condition(node, _AND if len(found) + len(parts) > 1 else _OR) for node in found]
+    parts += [words.condition(node, _AND if len(found) + len(parts) > 1 or absent else _OR) for node in found]
     if not parts:
         return None
-    clause = words.clause(" AND ".join(parts))
+    text = " AND ".join(parts)
+    if absent:
+        text = f"attribute_not_exists({words.path(Path((absent,)))}) OR {f'({text})' if len(parts) > 1 else text}"
+    clause = words.clause(text)
     try:
         static.check_condition(parse_condition(clause.text), clause.names or {}, clause.values or {})
     except ExpressionError as error:

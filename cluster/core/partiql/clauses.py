@@ -113,8 +113,8 @@ def heads(conditions: Iterable[Condition]) -> list[str]:
 
 
 def condition_clause(conditions: Iterable[Condition], *, exists: str = "", absent: str = "") -> Clause | None:
-    """All of the conditions as one expression, ``exists`` naming an attribute that must be there besides, ``absent`` one
-    without which they need not hold. Raises ``ValidationException``."""
+    """All of the conditions as one expression, ``exists`` naming an attribute that must be there besides, ``absent``
+    one without which they need not hold. Raises ``ValidationException``."""
     words = _Words()
     parts = [f"attribute_exists({words.path(Path((exists,)))})"] if exists else []
     found = list(conditions)

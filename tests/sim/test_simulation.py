@@ -281,3 +281,11 @@ def test_rare_collections_last_as_long_as_asked_even_where_the_run_fails() -> No
     with pytest.raises(KeyError), rare_collections():
         {}["nothing"]
     assert gc.get_threshold() == before
+
+
+def test_what_a_test_forgets_to_close_is_closed_for_it(closed_simulations: list[Simulation]) -> None:
+    forgotten = Simulation(1)
+    assert closed_simulations == [forgotten]
+    forgotten.close()
+    forgotten.close()  # as the fixture does after a test that closed its own
+    assert forgotten.loop.is_closed()

@@ -244,11 +244,20 @@ def show_status(out: Console, made: Cluster, rows: list[dict[str, Any]]) -> None
     out.print(table)
     for az, url in sorted(made.endpoints.items()):
         out.print(f"zone {az}  {url}", highlight=False)
+    out.print(who_leads(rows), highlight=False)
+
+
+def who_leads(rows: list[dict[str, Any]]) -> str:
+    """A line for each replication group, by table: which it is, and which node leads it."""
+    from rich.markup import escape
+
     leaders = {r["group"]: row["name"] for row in rows for r in row["replicas"] if r.get("leader")}
-    shown = {r["group"] for row in rows for r in row["replicas"]}
-    for name in sorted(shown):
-        leader = leaders.get(name)
-        out.print(f"{name}  led by {leader}" if leader else f"{name}  [red]has no leader[/]", highlight=False)
+    tables = {r["group"]: str(r.get("table") or "") for row in rows for r in row["replicas"]}
+    lines = []
+    for name, table in sorted(tables.items(), key=lambda each: (each[1], each[0])):
+        of = "" if table in ("", name) else f"  of {escape(table)}"
+        lines.append(f"{name}{of}  led by {leaders[name]}" if name in leaders else f"{name}{of}  [red]has no leader[/]")
+    return "\n".join(lines)
 
 
 @app.command()

@@ -110,7 +110,7 @@ def inject(
     select: Annotated[list[str], typer.Option(help="Who: az=b, rack=b1, role=storage, node=storage-a1. Repeatable.")],
     mode: Annotated[str, typer.Option(help="all, one, count(2), random(2), leader-of(TABLE).")] = "all",
     lasting: Annotated[str, typer.Option("--for", help="How long, such as 30s; then it lifts itself.")] = "30s",
-    options: Annotated[str, typer.Option("--with", help="The fault's options as YAML: '{cut: zones}'.")] = "{}",
+    options: Annotated[str, typer.Option("--with", help="The fault's options as YAML, such as '{how: reset}'.")] = "{}",
     seed: Annotated[int, typer.Option(min=0, help="For random choices.")] = 1,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="Beyond one zone, or beyond a lost quorum.")] = False,
     cluster: ClusterOption = None,

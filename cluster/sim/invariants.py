@@ -449,6 +449,8 @@ def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
 
     def watched_persist(effects: Any) -> None:
         persist(effects)
+        if not effects.sends and not effects.persist:
+            return
         for _, message, _ in effects.sends:
             if isinstance(message, AcceptReply):
                 log, matched = replica.group._state.log, message.matched

@@ -157,7 +157,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> SimHandle:
-        return self.call_at(self.now_s + delay, callback, *args, context=context)
+        when = self.now_s + max(0.0, delay)
+        return self.post(when, callback, args, context if context is not None else contextvars.copy_context())
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None

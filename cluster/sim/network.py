@@ -178,8 +178,7 @@ class SimNetwork:
         else:
             self.counters.delivered += 1
             now = self._loop.now_s
-            stamp = _stamp.pack(now) + link.name
-            self.fingerprint = google_crc32c.extend(google_crc32c.extend(self.fingerprint, stamp), payload)
+            self.fingerprint = google_crc32c.extend(self.fingerprint, _stamp.pack(now) + link.name + payload)
             if self.watch is not None:
                 self.watch(now, source, target, payload)
             if endpoint.life is None:

@@ -36,7 +36,8 @@ class WorldHandle:
 
     def _arm(self) -> SimHandle:
         world = self._world
-        return world.loop.call_at(world.clock.true_time_of(self._when), self._fire, context=world.life.context)
+        loop = world.loop
+        return loop.post(max(loop.now_s, world.clock.true_time_of(self._when)), self._fire, (), world.life.context)
 
     def _fire(self) -> None:
         world, callback = self._world, self._callback

@@ -108,7 +108,7 @@ class Faults:
             node.disk.memory.works()
             node.disk.profile = self.stage.calm_disk()
             self.resume(name)
-            if config.az == dark:
+            if dark and config.az == dark:
                 self.crash(name, lose=True)
             else:
                 self.boot(name)

@@ -1,4 +1,4 @@
-"""What only some seeds have, beside puts and gets of one table: transactions, secondary indexes.
+"""What only some seeds have, beside puts and gets of one table: transactions, secondary indexes, an archive.
 
 A feature widens a scenario that was drawn without it, by a stream of randomness of its own: a seed that has none is
 played as if there were none, and a feature that is forced on (a planted bug may need it) is the one that the seed would
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from chaos.explore.scenario import LEADER, Action, Scenario
+from chaos.explore.scenario import ARCHIVE, LEADER, Action, Scenario
 
 WIDE: Final = 0.4
 """The share of seeds that may have features; each of these has one in two of them."""
@@ -33,9 +33,13 @@ def widen(scenario: Scenario, wanted: Collection[str] = ()) -> Scenario:
     return scenario
 
 
+CHECKS: Final = {"transactions": "transactions", "indexes": "indexes", "archive": "archive_agrees"}
+"""The check that judges each feature."""
+
+
 def of(scenario: Scenario) -> list[str]:
     """The features that a scenario has."""
-    there = {"transactions": scenario.transactions, "indexes": scenario.indexed}
+    there = {"transactions": scenario.transactions, "indexes": scenario.indexed, "archive": scenario.archive}
     return [name for name in FEATURES if there[name]]
 
 
@@ -85,6 +89,26 @@ def _on_indexes(rng: Random) -> Action:
     return Action("power-off", 0, _seconds(rng, 0.05, 3), [LEADER], {"unsynced": "lose", "of": rng.randrange(12)})
 
 
+def _archive(scenario: Scenario, rng: Random) -> Scenario:
+    """An archive that is cut off, slow or dark for a while."""
+    names = [name for name, role, _, _ in scenario.nodes() if role == "storage"]
+    return _with_actions(msgspec.structs.replace(scenario, archive=True), rng, lambda: _on_archive(rng, names))
+
+
+def _on_archive(rng: Random, storage: list[str]) -> Action:
+    kind, length = rng.randrange(4), _seconds(rng, 0.5, 8)
+    if kind == 0:
+        return Action("power-off", 0, length, [ARCHIVE], {"unsynced": "lose"})
+    if kind == 1:
+        slow = {"delay_s": _seconds(rng, 0.05, 1.5), "jitter_s": _seconds(rng, 0.01, 1), "loss": 0.0}
+        return Action("links", 0, length, [ARCHIVE], slow)
+    # Objects go there on streams that keep their order; what is cut is heard of by nobody.
+    options: dict[str, Any] = {"direction": rng.choice(["both", "outbound", "inbound"])}
+    if kind == 2:
+        options["from"] = sorted(rng.sample(storage, rng.randint(1, len(storage) - 1)))
+    return Action("partition", 0, length, [ARCHIVE], options)
+
+
 def _with_actions(scenario: Scenario, rng: Random, draw: Callable[[], Action]) -> Scenario:
     """The schedule with some more actions, in the order of time."""
     more = [
@@ -102,5 +126,6 @@ def _seconds(rng: Random, shortest: float, longest: float) -> float:
 FEATURES: Final[dict[str, Callable[[Scenario, Random], Scenario]]] = {
     "transactions": _transactions,
     "indexes": _indexes,
+    "archive": _archive,
 }
 """By name, what each makes of a scenario."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from chaos import plants
 from chaos.errors import InputError, PlatformError
+from chaos.explore import features
 from chaos.explore.drawing import generate
 from chaos.explore.play import PROPERTIES
 from chaos.explore.scenario import Scenario
@@ -21,10 +22,10 @@ from cluster.sim.invariants import PROPERTIES as INVARIANTS
 
 CATALOGUE: Final = "explored.json"
 LOOKED_AT: Final = frozenset({*PROPERTIES, *INVARIANTS, "replicas_agree"})
-"""What exploring can find broken. Plants that another check catches (of archives, canaries) are for game days.
-"""
+"""What exploring can find broken. Plants that another check catches (of canaries, of rot that is served) are for game
+days."""
 
-NEEDS: Final = {"transactions": ("transactions",), "indexes": ("indexes",)}
+NEEDS: Final = {check: (feature,) for feature, check in features.CHECKS.items()}
 """By the check that catches a plant of game days: the features without which a scenario cannot show it."""
 
 

@@ -20,7 +20,7 @@ from chaos.engine.indexdump import Dumper
 from chaos.explore import features
 from chaos.explore.coverage import Calls
 from chaos.explore.faults import Faults
-from chaos.explore.quiet import unfinished
+from chaos.explore.quiet import scrubbed, unfinished
 from chaos.explore.scenario import Scenario
 from chaos.explore.stage import Planted, Stage, limits
 from cluster.core.failures import ProtocolBroken
@@ -28,7 +28,7 @@ from cluster.node.rpc import RpcError
 from cluster.sim.invariants import Violation
 from cluster.sim.loop import Livelock, Stalled
 from cluster.sim.simulation import ConditionNotMet, NodeBug
-from reports.checkers import durability, eventual_reads, indexes, linearizability, transactions
+from reports.checkers import archive_agrees, durability, eventual_reads, indexes, linearizability, transactions
 from reports.checkers.evidence import History
 from reports.rundir import CheckResult
 from reports.rundir.history import WRITES
@@ -58,6 +58,7 @@ PROPERTIES: Final[dict[str, str]] = {
     "eventual_reads": "an eventual read sees something that was written",
     "transactions": "transactions are as if one at a time, in the order that people saw",
     "indexes": "every index is exactly the projection of its table's items",
+    "archive_agrees": "what the archived log gives is what the replicas hold",
     UNDECIDED: "the checkers come to an answer",
 }
 """What is judged besides the invariants, in words."""
@@ -230,6 +231,9 @@ def _judge(stage: Stage) -> Finding | None:
     if stage.scenario.indexed:
         stage.index_rows = Dumper(stage.sim, stage.roles(), stage.sim.run_for).dump()
         results.append(indexes.check(stage.index_rows))
+    if stage.scenario.archive:
+        stage.scrub = scrubbed(stage)
+        results.append(archive_agrees.check(stage.scrub, expected=True))
     for wanted, prop in (("failed", ""), ("unknown", UNDECIDED)):
         for result in results:
             if result.result == wanted:

@@ -1,15 +1,19 @@
-"""What a database that was left alone must bring to an end by itself: transactions, changes of indexes."""
+"""What a database that was left alone must bring to an end by itself: transactions, changes of indexes, its archive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from chaos.engine.scrub import DAMAGE_TOLD, Target, partitions, scrub_one
+from chaos.engine.watch import placement
+from chaos.simulated.scrub import SCRUB_S, SimCalls, SimReader
 from cluster.core.items import image_body
 from cluster.core.side import OUTBOX, bounds, is_side
 from cluster.core.transactions import COMPLETED, LEDGER
 from cluster.node.catalog import TableRecord
 from cluster.node.ledger import read_row
+from reports.rundir import Scrub
 
 if TYPE_CHECKING:
     from chaos.explore.stage import Stage
@@ -25,6 +29,17 @@ def unfinished(stage: Stage) -> str:
     somebody does not answer."""
     scenario = stage.scenario
     return (_transaction(stage) if scenario.transactions else "") or (_index(stage) if scenario.indexed else "")
+
+
+def scrubbed(stage: Stage) -> Scrub:
+    """Every group at a barrier, its replicas and what its archived log gives; waits until that has come so far."""
+    sim, roles = stage.sim, stage.roles()
+    zones = {config.name: config.az for config in stage.configs}
+    target = Target(stage.configs[0].cluster, roles, zones, SimReader(sim))
+    parts = partitions(placement(sim, roles))
+    groups = [sim.run(scrub_one(SimCalls(sim), target, part), SCRUB_S) for part in parts]
+    told = [event for event in sim.events if event["event"] in DAMAGE_TOLD]
+    return Scrub(groups=groups, archived=True, background=told)
 
 
 def _transaction(stage: Stage) -> str:

@@ -103,7 +103,7 @@ def _plan(scenario: Scenario, name: str, planted: Planted | None) -> Plan:
             PlannedFault(name=title, kind=kind, targets=targets, at_s=at, for_s=for_, options=options)
             for title, kind, targets, at, for_, options in _faults(scenario)
         ],
-        checks=[*CHECKS, *features.of(scenario)],
+        checks=[*CHECKS, *(features.CHECKS[name] for name in features.of(scenario))],
         shared=list(SHARED),
         not_tested=list(NOT_TESTED),
         plant=planted.name if planted is not None else None,
@@ -127,6 +127,8 @@ def _record(run: RunDir, stage: Stage, faults: Faults) -> None:
     (run.nodes / "simulation.jsonl").write_bytes(stage.sim.log_lines())
     if stage.index_rows is not None:
         run.write_index_rows(stage.index_rows)
+    if stage.scrub is not None:
+        run.write_scrub(stage.scrub)
     start_ns = int(START_BOOT_S * 1e9)
     for writer in sorted({op.writer for op in stage.history}):
         with HistoryWriter(run.history / f"{writer}.log", writer) as history:

@@ -15,6 +15,9 @@ from chaos.errors import InputError
 
 NODES_MAX: Final = 8
 ZONES: Final = ("a", "b", "c")
+ARCHIVE: Final = "archive"
+"""The role of the archive's node, and its name."""
+
 LEADER: Final = "leader"
 """A target that means whoever leads the group ``of`` (counted among the table's groups) when the action starts."""
 
@@ -66,6 +69,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """What transactions are about (``bank``, ``list-append``); empty: there are none. Each client then is a router."""
     indexed: bool = False
     """The table has a sort key, a local index and two global ones; others may be added and dropped under way."""
+    archive: bool = False
+    """Committed log goes to an object store, a node of its own beside all zones."""
     lease_s: float = 1.5
     renewal_s: float = 0.3
     delay_s: float = 0.0003
@@ -83,14 +88,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A zone that stays dark in the liveness phase: what is left is a quorum, and must go on."""
 
     def nodes(self) -> list[tuple[str, str, str, str]]:
-        """(name, role, zone, rack) of every node but the clients'; never more than :data:`NODES_MAX`."""
+        """(name, role, zone, rack) of every node but the clients': at most :data:`NODES_MAX`, and the archive."""
         found = []
         for index in range(self.storage):
             zone, rack = ZONES[index % 3], index // 3 + 1
             found.append((f"storage-{zone}{rack}", "storage", zone, f"{zone}{rack}"))
         found += [(f"autoadmin-{zone}", "autoadmin", zone, f"{zone}2") for zone in ZONES[: self.admins]]
         found.append(("memds-a", "memds", "a", "a1"))
-        return found
+        return [*found, (ARCHIVE, ARCHIVE, "", "")] if self.archive else found
 
     def client_nodes(self) -> list[tuple[str, str, str, str]]:
         """The nodes that the load comes from: of its own, or routers, which coordinate its transactions."""

@@ -115,6 +115,8 @@ def _plainer(search: _Search) -> Iterator[Scenario]:
         yield msgspec.structs.replace(search.best, transactions="", ops={"put": 1.0, "get": 1.0})
     if search.best.indexed:
         yield msgspec.structs.replace(search.best, indexed=False)
+    if search.best.archive:
+        yield msgspec.structs.replace(search.best, archive=False)
     for ops in ({"twrite": 1.0, "tread": 1.0}, {"twrite": 1.0}):
         if search.best.transactions and ops.keys() < search.best.ops.keys():
             yield msgspec.structs.replace(search.best, ops=ops)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from chaos.explore.ground import ITEM_BYTES, TABLE, VOTERS, Client, Ground, is_whole
 from chaos.explore.scenario import Scenario
+from cluster.core import archive
 from cluster.core.config import Configuration
 from cluster.core.quorum import Quorum
 from cluster.core.transactions import ENSURE_LEDGER, LEDGER
@@ -36,9 +37,14 @@ from cluster.sim.simulation import ConditionNotMet
 from cluster.sim.world import SimWorld
 from cluster.store.wal import Wal
 from loadgen.profiles import Profile
-from reports.rundir import IndexRows
+from reports.rundir import IndexRows, Scrub
 
 DEPLOY_S: Final = 30.0
+HOLD_BYTES: Final = 32 << 20
+HOLD_BYTES_SMALL: Final = 20_000
+"""Log that a node keeps for an archive that is away."""
+SEGMENT_SPAN_MS: Final = 1500
+"""What one archived segment spans at most: in the seconds of a scenario there would be none but by scrubs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class Stage(Ground):
         self.watch = Invariants(self.sim)
         self.index_rows: IndexRows | None = None
         """What the indexes held when all was quiet, once they were read."""
+        self.scrub: Scrub | None = None
+        """How the replicas and their archived log compared when all was quiet, once they were."""
         self._asked: list[asyncio.Task[None]] = []
 
     def deploy(self) -> None:
@@ -85,7 +93,9 @@ class Stage(Ground):
             Peer(name, role, az, rack, f"198.18.0.{64 + at}")
             for at, (name, role, az, rack) in enumerate(scenario.client_nodes())
         ]
-        self.configs = deploy(sim, self._run_node, peers, timing=Timing(scenario.lease_s, scenario.renewal_s))
+        timing = Timing(scenario.lease_s, scenario.renewal_s)
+        hold_bytes = HOLD_BYTES_SMALL if scenario.small_limits else HOLD_BYTES
+        self.configs = deploy(sim, self._run_node, peers, timing=timing, hold_bytes=hold_bytes)
         self._weather()
         cluster = sum(1 for peer in peers if peer.role != "client")
         sim.run_until(lambda: sim.count("ready") >= cluster, DEPLOY_S)
@@ -226,8 +236,9 @@ class Stage(Ground):
 
 @contextmanager
 def limits(small: bool) -> Iterator[None]:
-    """With ``small``, limits that a few seconds of light load can reach, so that trimming, snapshots and new segments
-    are explored, too (FoundationDB calls it buggification)."""
+    """With archived segments that end within a scenario, and, if ``small``, limits that a few seconds of light load can
+    reach, so that trimming, snapshots and new segments of the log are explored, too (FoundationDB: buggification)."""
+    span = archive.SEGMENT_SPAN_MS
     open_defaults: dict[str, Any] = Wal.open.__func__.__kwdefaults__  # type: ignore[attr-defined]
     places: list[tuple[Any, str, Any]] = [
         (replica_module, "TRIM_MARK_BYTES", 1500),
@@ -239,12 +250,14 @@ def limits(small: bool) -> Iterator[None]:
     before = [getattr(owner, name) for owner, name, _ in places]
     segment = open_defaults["segment_bytes"]
     try:
+        archive.SEGMENT_SPAN_MS = SEGMENT_SPAN_MS
         if small:
             for owner, name, value in places:
                 setattr(owner, name, value)
             open_defaults["segment_bytes"] = 16 * 1024
         yield
     finally:
+        archive.SEGMENT_SPAN_MS = span
         for (owner, name, _), value in zip(places, before, strict=True):
             setattr(owner, name, value)
         open_defaults["segment_bytes"] = segment

@@ -13,13 +13,15 @@ from chaos.explore.drawing import generate
 from chaos.explore.faults import Faults
 from chaos.explore.features import FEATURES
 from chaos.explore.plants import catalogue, planted, scenario_of
-from chaos.explore.play import QUIET, play
-from chaos.explore.scenario import LEADER, Action, Scenario, from_yaml, to_yaml
+from chaos.explore.play import QUIET, UNDECIDED, play
+from chaos.explore.recorded import play_recorded
+from chaos.explore.scenario import ARCHIVE, LEADER, Action, Scenario, from_yaml, to_yaml
 from chaos.explore.shrink import shrink
 from chaos.explore.stage import Stage
 from chaos.explore.survey import survey
+from cluster.node.archiver import Archiver
 from loadgen.transactions import Bank
-from reports.rundir import IndexRows
+from reports.rundir import IndexRows, Scrub
 
 NARROW = Scenario(seed=5, clients=1, rate=10.0, safety_s=2.0)
 TRANSACTIONS = msgspec.structs.replace(
@@ -128,6 +130,41 @@ def test_without_indexes_there_is_none_to_add_or_drop() -> None:
     method = [Action("add-index", 0.5), Action("drop-index", 0.6, 0.0, [], {"index": "later"})]
     outcome = play(msgspec.structs.replace(NARROW, method=method))
     assert outcome.seen["skipped"] == {"add-index": 1, "drop-index": 1}
+
+
+def test_an_archive_that_is_away_for_a_while_agrees_in_the_end() -> None:
+    method = [
+        Action("partition", 0.5, 1.5, [ARCHIVE], {"direction": "inbound"}),
+        Action("power-off", 2.5, 1.0, [ARCHIVE], {"unsynced": "lose"}),
+    ]
+    scrubs: list[Scrub | None] = []
+    scenario = msgspec.structs.replace(NARROW, archive=True, partitions=2, rate=20.0, safety_s=5.0, method=method)
+    outcome = play(scenario, on_stage=lambda stage, faults: scrubs.append(stage.scrub))
+    assert outcome.finding is None, outcome.finding
+    assert outcome.seen["features"] == {"archive": 1}
+    assert {"archive-away", "archive-back", "archived"} <= set(outcome.seen["events"])
+    assert scrubs[0] is not None
+    assert sum(group.reference.segments for group in scrubs[0].groups if group.reference is not None) >= 4
+
+
+def test_a_log_that_never_gets_into_its_archive_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(self: Archiver, lane: object, manifest: object, data: bytes) -> None:
+        """Said to be stored."""
+
+    monkeypatch.setattr(Archiver, "_put", lost)
+    finding = play(msgspec.structs.replace(NARROW, archive=True)).finding
+    assert finding is not None
+    assert finding.prop in ("archive_agrees", UNDECIDED)
+
+
+def test_a_saved_scenario_with_every_feature_is_judged_by_every_check(tmp_path: Path) -> None:
+    wide = msgspec.structs.replace(TRANSACTIONS, indexed=True, archive=True, ops=TRANSACTIONS.ops | {"put": 1.0})
+    run, verdict = play_recorded(msgspec.structs.replace(wide, safety_s=6.0), None, "wide", tmp_path)
+    assert verdict.verdict == "passed", verdict.why
+    results = {check.name: check.result for check in verdict.checks}
+    assert {results[check] for check in features.CHECKS.values()} == {"ok"}
+    assert results["explored"] == "ok"
+    assert run.scrub.exists()
 
 
 def test_a_transaction_that_nobody_finishes_is_a_finding() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+from cluster.core.keys import decode_key
 from reports.rundir import CheckResult, FaultRecord, NodeInfo, Plan, Verdict
 
 _VERBS = {
@@ -164,3 +166,13 @@ def percent(share: float) -> str:
     while digits < 6 and round(share * 100, digits) >= 100.0:
         digits += 1
     return f"{min(share * 100, 100 - 10**-digits):.{digits}f} %"
+
+
+def key_in_words(key: str) -> str:
+    """A storage key that a scrub tells in hex as the item's key attributes, which is what somebody would look it up
+    by: ``"user-17", 3``. What is no item's key stays as it is."""
+    try:
+        found = decode_key(bytes.fromhex(key))
+    except ValueError:
+        return key
+    return ", ".join(value if kind == "N" else json.dumps(value, ensure_ascii=False) for kind, value in found)

@@ -180,8 +180,9 @@ class Watch:
 
         from canaries.fleet import CanaryFailed
 
-        # A service manager's way of ending it is as good as Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # A service manager's way of ending it is as good as Ctrl-C, which a script's background jobs are made deaf to.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)
 
         self.console.print(f"canaries in zone {', '.join(self.flock.zones)}; Ctrl-C ends", highlight=False)
         live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None

@@ -96,15 +96,16 @@ class PowerOff:
         dark += [(f"zone {az}'s canary at {address}", address) for az, own in canaries.items() for address in own]
         watcher = next((n for n in cluster.nodes.values() if n.name not in spec.targets and n.pid()), None)
         if watcher is None:
-            return Effect("confirmed", f"all {len(spec.targets)} processes are gone; nobody is left to probe from")
+            return Effect("confirmed", f"{_gone(len(spec.targets))}; nobody is left to probe from")
         pid = watcher.pid()
         with ThreadPoolExecutor(2 * PROBES_MAX) as pool:
             heard = list(pool.map(lambda one: probe(cluster, pid, one[1]), dark))
         wrong = [f"{name}: {answer}" for (name, _), answer in zip(dark, heard, strict=True) if answer != "silent"]
         if wrong:
             return Effect("mismatch", f"probed from {watcher.name}, expected silence: {', '.join(wrong)}")
-        whom = f"them and the canaries of zone {', '.join(canaries)}" if canaries else "them"
-        found = f"all {len(spec.targets)} processes gone; silence from {whom} when probed from {watcher.name}"
+        them = "it" if len(spec.targets) == 1 else "them"
+        whom = f"{them} and the canaries of zone {', '.join(canaries)}" if canaries else them
+        found = f"{_gone(len(spec.targets))}; silence from {whom} when probed from {watcher.name}"
         return Effect("confirmed", found)
 
     def renew(self, cluster: Cluster, entry: Entry) -> None:
@@ -201,3 +202,7 @@ def check_marks(cluster: Cluster, names: list[str]) -> Effect | None:
         survivors = ", ".join(paths.get(path, path) for path in kept)
         return Effect("mismatch", f"data that was never synced survived the power-off on {survivors}")
     return Effect("confirmed", f"what was not synced is gone on all {len(paths)} disks")
+
+
+def _gone(processes: int) -> str:
+    return "its process is gone" if processes == 1 else f"all {processes} processes are gone"

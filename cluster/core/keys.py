@@ -19,14 +19,14 @@ type   encoding
 from __future__ import annotations
 
 import hashlib
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from cluster.core.errors import ApiError, invalid
-from cluster.core.numbers import encode_number, hashed_number
+from cluster.core.numbers import decode_number, encode_number, hashed_number
 
 HASH_BYTES = 16
 HASH_SALT = b"Outliers"
@@ -104,6 +104,33 @@ def encode_key(schema: KeySchema, item: Mapping[str, Any]) -> bytes:
         kind = schema.sort.type
         key += encode_value(kind, item[schema.sort.name][kind])
     return key
+
+
+def decode_key(key: bytes) -> list[tuple[str, str]]:
+    """The key attributes of an item's storage key, as ``(type, value)`` with the value as JSON has it, hash first.
+    Raises :class:`ValueError` where it is no item's key, such as a side row's or the end of a range."""
+    found = []
+    at = HASH_BYTES
+    while at < len(key):
+        kind = key[at]
+        if kind == 1:
+            text, length = decode_number(key[at + 1 :])
+            found.append(("N", text))
+            at += 1 + length
+        elif kind in (2, 3):
+            end = at + 1
+            while (end := key.index(b"\0", end)) + 1 < len(key) and key[end + 1] == 0xFF:
+                end += 2
+            if key[end : end + 2] != b"\0\0":
+                raise ValueError("a value without its end")
+            raw = key[at + 1 : end].replace(b"\0\xff", b"\0")
+            found.append(("S", raw.decode()) if kind == 2 else ("B", b2a_base64(raw, newline=False).decode()))
+            at = end + 2
+        else:
+            raise ValueError(f"no type of a key: {kind}")
+    if not found:
+        raise ValueError("a hash without a value")
+    return found
 
 
 def check_item_key(schema: KeySchema, item: Mapping[str, Any]) -> None:

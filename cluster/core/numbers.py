@@ -136,6 +136,20 @@ def encode_number(text: str) -> bytes:
     return b"\x03" + body
 
 
+def decode_number(encoded: bytes) -> tuple[str, int]:
+    """The number that :func:`encode_number` put at the beginning of these bytes, and how many of them it takes.
+    Raises :class:`ValueError` where none is."""
+    sign = encoded[0] if encoded else 0
+    if sign == 2:
+        return "0", 1
+    end = encoded.find(b"\0" if sign == 3 else b"\xff", 2)
+    if sign not in (1, 3) or end < 0:
+        raise ValueError("no encoded number")
+    body = encoded[1:end] if sign == 3 else bytes(255 - byte for byte in encoded[1:end])
+    digits = "".join(f"{byte - 1:02d}" for byte in body[1:])
+    return _plain(sign == 1, digits.rstrip("0"), body[0] + EXPONENT_MIN), end + 1
+
+
 def hashed_number(text: str) -> bytes:
     """The bytes of a number that DynamoDB's partition hash is made of, which its scan order shows: an exponent of base
     100 and pairs of digits, each plus one; a negative number has them complemented, with a terminator if there is

@@ -11,6 +11,7 @@ from typing import Any
 
 from reports.checkers.evidence import FINDINGS_MAX, count
 from reports.rundir import CheckResult, Finding, Scrub, ScrubGroup
+from reports.wording import key_in_words
 
 NAME = "archive_agrees"
 AWAY = "the archive cannot be read"
@@ -72,7 +73,7 @@ def _wrong(group: ScrubGroup) -> list[Finding]:
         return found
     for replica in group.replicas:
         if replica.digest is not None and replica.slot == group.slot and replica.digest != reference.digest:
-            where = f"; the first is {replica.key} ({replica.difference})" if replica.key else ""
+            where = f"; the first is {key_in_words(replica.key)} ({replica.difference})" if replica.key else ""
             what = (
                 f"{replica.node} holds {replica.items} items of {_label(group)} at slot {group.slot}, its archived log "
                 f"gives {reference.items}, and they differ{where}"

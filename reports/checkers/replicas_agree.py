@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.checkers.evidence import FINDINGS_MAX, count
 from reports.rundir import CheckResult, Finding, Scrub, ScrubGroup, ScrubReplica
+from reports.wording import key_in_words
 
 NAME = "replicas_agree"
 
@@ -57,7 +58,7 @@ def _unexplained(event: dict[str, Any], damaged: frozenset[str]) -> bool:
 
 def _told(event: dict[str, Any]) -> Finding:
     node, group = event.get("node_damaged", "somebody"), event.get("group")
-    where = f", first at key {event['key']} ({event.get('detail')})" if event.get("key") else ""
+    where = f", first at key {key_in_words(event['key'])} ({event.get('detail')})" if event.get("key") else ""
     what = f"during the run {node} held something else of {group} at slot {event.get('slot')} than its peers{where}"
     return {"what": what, "group": group, "node": node, "slot": event.get("slot"), "key": event.get("key")}
 

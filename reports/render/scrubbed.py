@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.rundir import RunDir, RunDirError, Scrub, ScrubGroup, ScrubReplica
+from reports.wording import key_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def _replica(replica: ScrubReplica, right: str | None) -> Cell:
     text = f"{replica.items:,} items, {replica.digest[:8]}"
     if replica.digest == right:
         return Cell(replica.node, text, "ok")
-    first = f"; first at {replica.key} ({replica.difference})" if replica.key else ""
+    first = f"; first at {key_in_words(replica.key)} ({replica.difference})" if replica.key else ""
     healed = f"; healed in {replica.healed_s:.1f} s" if replica.healed_s is not None else ""
     return Cell(replica.node, text + first + healed, "failed")
 

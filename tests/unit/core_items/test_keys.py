@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cluster.core import keys, numbers
 from cluster.core.errors import ApiError
 from cluster.core.keys import KeyAttribute, KeySchema
+from cluster.core.side import SIDE
 
 HASH_ONLY = KeySchema(KeyAttribute("pk", "S"), None)
 
@@ -52,6 +53,34 @@ def test_sort_numbers_keep_numeric_order(a: Decimal, b: Decimal) -> None:
     one, other = (key_of(schema, "p", numbers.normalise(str(value))) for value in (a, b))
     assert (one < other) == (a < b)
     assert (one == other) == (a == b)
+
+
+@given(
+    st.one_of(
+        st.tuples(st.just("S"), st.text(min_size=1)),
+        st.tuples(st.just("B"), st.binary(min_size=1).map(lambda raw: b64encode(raw).decode())),
+        st.tuples(st.just("N"), st.integers(-(10**37), 10**37).map(str)),
+        st.tuples(st.just("N"), st.decimals(-1, 1, places=30).map(lambda n: numbers.normalise(str(n)))),
+    ),
+    st.text(min_size=1),
+)
+def test_a_key_tells_its_attributes(sort: tuple[str, str], pk: str) -> None:
+    assert keys.decode_key(key_of(with_sort(sort[0]), pk, sort[1])) == [("S", pk), sort]
+
+
+@given(st.binary(max_size=40))
+def test_what_is_no_items_key_is_refused_or_told_and_nothing_else(key: bytes) -> None:
+    try:
+        told = keys.decode_key(key)
+    except ValueError:
+        return
+    assert all(kind in ("S", "N", "B") for kind, _ in told)
+
+
+@pytest.mark.parametrize("key", [b"", b"\0" * 16, SIDE + b"\x03clock", keys.encode_hash("S", "a")[:-1]])
+def test_side_rows_and_ends_of_ranges_are_no_items_keys(key: bytes) -> None:
+    with pytest.raises(ValueError, match="value|type|found"):
+        keys.decode_key(key)
 
 
 def test_types_are_part_of_the_hash() -> None:

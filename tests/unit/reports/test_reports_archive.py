@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cluster.core.keys import KeyAttribute, KeySchema, encode_key
 from reports import wording
 from reports.checkers import archive_agrees, replicas_agree
 from reports.render.scrubbed import scrubbed
@@ -125,3 +126,11 @@ def test_what_stands_in_no_zone_is_called_by_its_name() -> None:
     assert wording.place(["storage-a1"], nodes) == "zone a"
     assert wording.place([node.name for node in nodes], nodes) == "all zones"
     assert wording.place(["storage-a1", "archive"], nodes) == "storage-a1, archive"
+
+
+def test_a_key_is_told_by_its_attributes_and_what_is_no_items_key_as_it_is() -> None:
+    schema = KeySchema(KeyAttribute("pk", "S"), KeyAttribute("sk", "N"))
+    key = encode_key(schema, {"pk": {"S": "user-17"}, "sk": {"N": "-2.50"}}).hex()
+    assert wording.key_in_words(key) == '"user-17", -2.5'
+    assert wording.key_in_words("4711") == "4711"
+    assert wording.key_in_words("no hex") == "no hex"

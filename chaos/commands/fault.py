@@ -130,8 +130,8 @@ def inject(
     if kind == "bit-rot":
         out.print("It is never undone: the database has to find and mend it.")
     else:
-        unit = "" if lasting[-1:].isalpha() else " s"
-        out.print(f"It lifts itself after {lasting}{unit}; sooner: blackstart fault heal --cluster {it.id}", markup=False)
+        after = lasting if lasting[-1:].isalpha() else f"{lasting} s"
+        out.print(f"It lifts itself after {after}; sooner: blackstart fault heal --cluster {it.id}", markup=False)
 
 
 def one_action_playbook(

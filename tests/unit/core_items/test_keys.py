@@ -79,7 +79,7 @@ def test_what_is_no_items_key_is_refused_or_told_and_nothing_else(key: bytes) ->
 
 @pytest.mark.parametrize("key", [b"", b"\0" * 16, SIDE + b"\x03clock", keys.encode_hash("S", "a")[:-1]])
 def test_side_rows_and_ends_of_ranges_are_no_items_keys(key: bytes) -> None:
-    with pytest.raises(ValueError, match="value|type|found"):
+    with pytest.raises(ValueError, match=r"value|type|found"):
         keys.decode_key(key)
 
 

@@ -104,9 +104,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_yaml(scenario: Scenario, head: str = "") -> str:
-    """As people read it, with ``head`` as its first comment."""
+    """As people read it, with ``head`` as its first comment: without what a scenario has none of."""
     value = msgspec.to_builtins(scenario)
-    value = {key: item for key, item in value.items() if item not in ("", None)}
+    value = {key: item for key, item in value.items() if item not in ("", None) and item is not False}
     comment = "".join(f"# {line}\n" for line in head.splitlines())
     return comment + str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
 

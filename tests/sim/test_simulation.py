@@ -7,6 +7,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -283,9 +284,11 @@ def test_rare_collections_last_as_long_as_asked_even_where_the_run_fails() -> No
     assert gc.get_threshold() == before
 
 
-def test_what_a_test_forgets_to_close_is_closed_for_it(closed_simulations: list[Simulation]) -> None:
+def test_what_a_test_forgets_to_close_is_closed_for_it(
+    closed_simulations: list[weakref.ref[Simulation]],
+) -> None:
     forgotten = Simulation(1)
-    assert closed_simulations == [forgotten]
+    assert [made() for made in closed_simulations] == [forgotten]
     forgotten.close()
     forgotten.close()  # as the fixture does after a test that closed its own
     assert forgotten.loop.is_closed()

@@ -71,7 +71,7 @@ def test_life_of_a_cluster(tiny: Cluster, kind: str, tmp_path: Path) -> None:
     tiny.down()
     assert traces(tiny.id, tmp_path) == []
     tiny.down()
-    with pytest.raises(RuntimeFailed, match="there is no cluster"):
+    with pytest.raises(RuntimeFailed, match="there is no record of a cluster"):
         runtime.attach(tiny.id)
 
 

@@ -19,13 +19,13 @@ class HostClock:
     """The clock of the imaginary machine that controller and clients share: true time."""
 
     def __init__(self, sim: Simulation) -> None:
-        self._sim = sim
+        self._loop = sim.loop
 
     def boot_s(self) -> float:
-        return START_BOOT_S + self._sim.now
+        return START_BOOT_S + self._loop.now_s
 
     def boot_ns(self) -> int:
-        return round(self.boot_s() * 1e9)
+        return round((START_BOOT_S + self._loop.now_s) * 1e9)
 
 
 class VirtualLog:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from itertools import tee
 from typing import Any, Final
 
 import msgspec
@@ -155,9 +156,10 @@ class Traffic:
         rate, users = self.spec.rate / len(self._zones), max(1, self.spec.users // len(self._zones))
         for zone in self._zones:
             shape, seed = Shape.constant(rate), f"{self.seed}/load-{zone.az}/arrivals"
-            arrivals = Arrivals(arrival_times(shape, seed), PATIENCE_S)
+            due, offered = tee(arrival_times(shape, seed))
+            arrivals = Arrivals(due, PATIENCE_S)
             self._users += [self.spawn(self._user(zone, arrivals, began)) for _ in range(users)]
-            self.spawn(self._seconds(zone, arrivals, Offered(arrival_times(shape, seed)), began))
+            self.spawn(self._seconds(zone, arrivals, Offered(offered), began))
         self.spawn(self._add_index())
 
     async def _add_index(self) -> None:

@@ -88,9 +88,8 @@ class SimClient:
         assert connection.transport is not None
         loop = self._simulation.loop
         connection.answer = answer = loop.create_future()
-        now = EPOCH_S + self._simulation.now
-        connection.transport.write(self._signer.request(operation, body, now))
-        limit = loop.call_later(timeout_s, _expire, answer)
+        connection.transport.write(self._signer.request(operation, body, EPOCH_S + loop.now_s))
+        limit = loop.post(loop.now_s + timeout_s, (_expire, answer), loop.harness)
         try:
             response: Response = await answer
         except TimeoutError:

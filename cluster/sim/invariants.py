@@ -14,7 +14,7 @@ the bit as one without.
 How. Wherever a host makes a replica, a few of that replica's methods are wrapped on the object itself: a turn is
 followed by a look at its group, a vote is looked at before it leaves. That costs microseconds per turn, where asking
 every replica at every step would cost more than the cluster. A violation is noted at once and raised when time is
-about to pass, from the simulation's ``watchers``, so that it never unwinds a node's own code.
+about to pass, from the loop's ``watchers``, so that it never unwinds a node's own code.
 """
 
 from __future__ import annotations
@@ -218,7 +218,6 @@ class Invariants:
         self._journals: dict[int, _Journal] = {}
         self._views: dict[int, _View] = {}
         self._stale: list[_View] = []
-        sim.watchers.append(self._look)
 
     def attach(self, host: Host) -> None:
         """Watch every replica of a host; call it before the host starts, and before anything else wraps it."""
@@ -291,6 +290,7 @@ class Invariants:
             self._elected(view, ballot)
         self._stale = [v for v in self._stale if v.role == "leader" and v is not view]
         self._stale += [v for v in group.views if v.role == "leader" and v.ballot < group.top and v not in self._stale]
+        self._attend()
 
     def _elected(self, view: _View, ballot: Ballot) -> None:
         group, here = view.group, (view.replica.host.name, view.life)
@@ -353,10 +353,16 @@ class Invariants:
         return ""
 
     def _on_disk(self, view: _View, slot: int, ballot: Ballot) -> bool:
-        truth, durable = view.truth, view.journal.durable()
-        while truth.pending and truth.pending[0][0] <= durable:
-            truth.take(truth.pending.popleft()[1])
-        return truth.holds(slot, ballot)
+        self._settle(view)
+        return view.truth.holds(slot, ballot)
+
+    def _settle(self, view: _View) -> None:
+        """What is durable by now is on the disk of this replica."""
+        pending = view.truth.pending
+        if pending:
+            durable = view.journal.durable()
+            while pending and pending[0][0] <= durable:
+                view.truth.take(pending.popleft()[1])
 
     def _configured(self, view: _View, state: Any) -> None:
         view.config = state.log.config
@@ -378,7 +384,7 @@ class Invariants:
             self.fail(AMNESIA, f"{view.where} votes although {truth.amnesiac}", view)
             return
         slot, ballot = truth.meant.pop(id(message), (0, NO_BALLOT))
-        self._on_disk(view, slot, ballot)
+        self._settle(view)
         if truth.promised < message.ballot:
             self.fail(SPEECH, f"{view.where} votes under {message.ballot}; on its disk is {truth.promised}", view)
         elif slot and (slot, ballot) not in truth.ever:
@@ -417,6 +423,14 @@ class Invariants:
 
     # --- leases, and raising ---
 
+    def _attend(self) -> None:
+        """Look when time is about to pass, as long as there is anything that only then shows."""
+        watchers, needed = self.sim.loop.watchers, bool(self._stale) or self.violation is not None
+        if needed and self._look not in watchers:
+            watchers.append(self._look)
+        elif not needed and self._look in watchers:
+            watchers.remove(self._look)
+
     def _look(self) -> None:
         for view in self._stale:
             leading = view.replica.group._state.leading
@@ -435,6 +449,7 @@ class Invariants:
         self.broken[prop] += 1
         if self.violation is None:
             self.violation = Violation(prop, text, self.sim.now, view.replica.spec.group)
+            self._attend()
 
 
 def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
@@ -449,17 +464,13 @@ def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
 
     def watched_persist(effects: Any) -> None:
         persist(effects)
-        if not effects.sends and not effects.persist:
-            return
         for _, message, _ in effects.sends:
             if isinstance(message, AcceptReply):
                 log, matched = replica.group._state.log, message.matched
                 if log.base_slot < matched <= log.last_slot:
                     truth.meant[id(message)] = (matched, log.ballot_at(matched))
-        count = len(effects.persist)
-        if count:
-            places = [replica.persisting[at][0] for at in range(-count, 0)]
-            truth.pending.extend(zip(places, [record for _, record in effects.persist], strict=True))
+        for at, (_, record) in enumerate(effects.persist, -len(effects.persist)):
+            truth.pending.append((replica.persisting[at][0], record))
 
     def watched_installed(slot: int) -> None:
         installed(slot)
@@ -472,8 +483,9 @@ def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
 
     def watched_apply(position: int, key: bytes, image: bytes | None) -> None:
         if view.state is not None:
-            value = b"-" if image is None else b"+" + image
-            view.state = google_crc32c.extend(view.state, b"%d:%d:" % (position, len(key)) + key + value)
+            sign, value = (b"-", b"") if image is None else (b"+", image)
+            written = b"%d:%d:%b%b%b" % (position, len(key), key, sign, value)
+            view.state = google_crc32c.extend(view.state, written)
         apply(position, key, image)
 
     def watched_proposed(slot: int, ballot: Ballot) -> None:
@@ -492,7 +504,7 @@ def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
 def _wrap_transactions(replica: Replica, view: _View, watch: Invariants) -> None:
     """Watch what becomes of transactions: the ledger's rows, and the items that let go of one."""
     apply, advance, held = replica.rows.apply, replica.rows.advance, replica.machine.held_applied
-    written: dict[bytes, list[int | None]] = {}
+    written: list[tuple[bytes, bytes | None]] = []
     is_ledger = replica.spec.table == LEDGER
 
     def watched_advance(position: int) -> None:
@@ -501,7 +513,7 @@ def _wrap_transactions(replica: Replica, view: _View, watch: Invariants) -> None
 
     def watched_apply(position: int, key: bytes, image: bytes | None) -> None:
         apply(position, key, image)
-        written.setdefault(key, []).append(stamp_of(image))
+        written.append((key, image))
         if is_ledger and (text := watch.decisions.recorded(key, image)):
             watch.fail(ATOMIC, f"{view.where}: {text}", view)
 
@@ -514,7 +526,8 @@ def _wrap_transactions(replica: Replica, view: _View, watch: Invariants) -> None
         elif is_side(key) and before is not None:
             text = watch.decisions.forgotten(unpack_pending(before))
         elif before is not None and row is None:
-            text = watch.decisions.let_go(unpack_pending(before), written.get(key, ()))
+            stamps = [stamp_of(image) for item, image in written if item == key]
+            text = watch.decisions.let_go(unpack_pending(before), stamps)
         if text:
             watch.fail(ATOMIC, f"{view.where}: {text}", view)
 

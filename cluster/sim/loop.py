@@ -16,8 +16,12 @@ import contextvars
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+from cluster.sim.timers import Timers
 
 T = TypeVar("T")
 
@@ -92,26 +96,20 @@ class Life:
 _life: contextvars.ContextVar[Life | None] = contextvars.ContextVar("simulated_life", default=None)
 
 
-class SimHandle:
-    """A scheduled callback; quacks like ``asyncio.TimerHandle``."""
+class SimHandle(msgspec.Struct, eq=False):
+    """A scheduled callback; quacks like ``asyncio.TimerHandle``. A struct, since those are made without a call."""
 
-    __slots__ = ("_when", "args", "callback", "context", "life")
-
-    def __init__(
-        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context, when: float
-    ) -> None:
-        self.callback: Callable[..., Any] | None = callback
-        self.args = args
-        self.context = context
-        self.life = context.get(_life)
-        self._when = when
+    call: tuple[Any, ...]
+    """The callback and its arguments; empty once it is cancelled."""
+    context: contextvars.Context
+    life: Life | None
+    _when: float
 
     def cancel(self) -> None:
-        self.callback = None
-        self.args = ()
+        self.call = ()
 
     def cancelled(self) -> bool:
-        return self.callback is None
+        return not self.call
 
     def when(self) -> float:
         return self._when
@@ -127,11 +125,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         """For callbacks that belong to no node: what is under way in the network outlives its sender."""
         self._sequence = 0
         self._ready: deque[SimHandle] = deque()
-        self._timers: list[tuple[float, int, SimHandle]] = []
-        self._cancelled_scan = 4096
+        self._timers: Timers[SimHandle] = Timers(_is_dead)
         self._running = False
         self._closed = False
         self._stop = False
+        self.watchers: list[Callable[[], None]] = []
+        """Called whenever time is about to pass: checkers that look inside and raise."""
         self._instant = 0.0
         self._callbacks_max = CALLBACKS_PER_INSTANT_MAX
         self.callbacks = 0
@@ -148,68 +147,62 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self.now_s
 
     def call_soon(  # type: ignore[override]
-        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self, *call: Any, context: contextvars.Context | None = None
     ) -> SimHandle:
-        handle = SimHandle(callback, args, context if context is not None else contextvars.copy_context(), self.now_s)
+        if context is None:
+            context = contextvars.copy_context()
+        handle = SimHandle(call, context, context.get(_life), self.now_s)
         self._ready.append(handle)
         return handle
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self, delay: float, *call: Any, context: contextvars.Context | None = None
     ) -> SimHandle:
         when = self.now_s + max(0.0, delay)
-        return self.post(when, callback, args, context if context is not None else contextvars.copy_context())
+        return self.post(when, call, context if context is not None else contextvars.copy_context())
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self, when: float, *call: Any, context: contextvars.Context | None = None
     ) -> SimHandle:
         if when < self.now_s:
             when = self.now_s
-        return self.post(when, callback, args, context if context is not None else contextvars.copy_context())
+        return self.post(when, call, context if context is not None else contextvars.copy_context())
 
-    def post(
-        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context
-    ) -> SimHandle:
+    def post(self, when: float, call: tuple[Any, ...], context: contextvars.Context) -> SimHandle:
         """:meth:`call_at` for what is called for every message: no time before now, nothing optional."""
-        handle = SimHandle(callback, args, context, when)
+        handle = SimHandle(call, context, context.get(_life), when)
         self._sequence = sequence = self._sequence + 1
         timers = self._timers
-        heappush(timers, (when, sequence, handle))
-        if len(timers) > self._cancelled_scan:
-            self._drop_cancelled()
+        if when < timers.until:
+            heappush(timers.near, (when, sequence, handle))
+        else:
+            timers.put_later((when, sequence, handle))
         return handle
 
     def after(self, seconds: float) -> asyncio.Future[None]:
         """A future that is done so much later: what ``asyncio.sleep`` gives, without what that is wrapped in."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
-        self.post(self.now_s + seconds, finish, (future,), contextvars.copy_context())
+        self.post(self.now_s + seconds, (finish, future), contextvars.copy_context())
         return future
 
-    def _drop_cancelled(self) -> None:
-        """Timers of calls that were answered in time would pile up; the order of the rest is not touched."""
-        kept = [entry for entry in self._timers if entry[2].callback is not None and not _is_over(entry[2])]
-        heapify(kept)
-        self._timers = kept
-        self._cancelled_scan = max(4096, 2 * len(kept))
-
-    def call_into(self, life: Life, callback: Callable[..., Any], *args: Any) -> None:
+    def call_into(self, life: Life, *call: Any) -> None:
         """Run something of a node's at once, in its own context: what it starts is the node's, what escapes its bug.
 
         Only for callbacks of the harness, which are in no node's context. A paused node gets it when it goes on.
         """
         if life.halted:
             if not life.over:
-                life.backlog.append(SimHandle(callback, args, life.context, self.now_s))
+                life.backlog.append(SimHandle(call, life.context, life, self.now_s))
             return
         try:
-            life.context.run(callback, *args)
+            life.context.run(*call)
         except NodeEnded:
             return
         except Exception as error:
             self.on_error(life, error)
 
     def run(self, until: float, done: Callable[[], bool] | None = None, *, idle: bool = False) -> bool:
-        """Run until ``done`` (looked at whenever time is about to pass) or until the time is reached.
+        """Run until ``done`` (looked at whenever time is about to pass), until the time is reached, or :meth:`stop`.
 
         Returns whether ``done`` came true. Raises :class:`Stalled` where nothing can ever run again before either,
         unless ``idle`` says that time may pass over a simulation in which nothing happens.
@@ -217,51 +210,53 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self._running:
             raise RuntimeError("the simulation is already running; await inside it instead")
         self._running = True
-        self._stop = False
         events._set_running_loop(self)
         try:
             return self._run(until, done, idle)
         finally:
             events._set_running_loop(None)
             self._running = False
+            self._stop = False
 
     def _run(self, until: float, done: Callable[[], bool] | None, idle: bool) -> bool:
+        ready, timers, near = self._ready, self._timers, self._timers.near
         while True:
             self._run_ready()
-            if done is not None and done():
-                return True
             if self._stop:
                 return False
-            timers = self._timers
-            while timers:
-                handle = timers[0][2]
+            for watcher in self.watchers:
+                watcher()
+            if done is not None and done():
+                return True
+            while near or timers.advance():
+                handle = near[0][2]
                 life = handle.life
-                if handle.callback is not None and (life is None or not life.over):
+                if handle.call and (life is None or not life.over):
                     break
-                heappop(timers)
+                heappop(near)
             else:
                 if not idle:
                     raise Stalled(f"nothing can ever run after {self.now_s:.6f} s, and what is waited for is not there")
                 self.now_s = until
                 return False
-            when = timers[0][0]
+            when = near[0][0]
             if when > until:
                 self.now_s = until
+                timers.retreat(until)
                 return False
             self.now_s = when
             if when - self._instant > INSTANT_S:
                 self._instant = when
                 self._callbacks_max = self.callbacks + CALLBACKS_PER_INSTANT_MAX
-            ready = self._ready
-            while timers and timers[0][0] == when:
-                ready.append(heappop(timers)[2])
+            while near and near[0][0] == when:
+                ready.append(heappop(near)[2])
 
     def _run_ready(self) -> None:
         ready = self._ready
         while ready:
             handle = ready.popleft()
-            callback = handle.callback
-            if callback is None:
+            call = handle.call
+            if not call:
                 continue
             life = handle.life
             if life is not None and life.halted:
@@ -270,9 +265,9 @@ class SimLoop(asyncio.AbstractEventLoop):
                 continue
             self.callbacks = callbacks = self.callbacks + 1
             if callbacks > self._callbacks_max:
-                raise Livelock(f"over {CALLBACKS_PER_INSTANT_MAX} callbacks at {self.now_s:.6f} s; last: {callback!r}")
+                raise Livelock(f"over {CALLBACKS_PER_INSTANT_MAX} callbacks at {self.now_s:.6f} s; last: {call[0]!r}")
             try:
-                handle.context.run(callback, *handle.args)
+                handle.context.run(*call)
             except NodeEnded:
                 continue
             except Exception as error:
@@ -296,6 +291,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.run(float("inf"))
 
     def stop(self) -> None:
+        """Let no time pass any more: the run that goes on ends, or else the next one, once nothing is ready."""
         self._stop = True
 
     def is_running(self) -> bool:
@@ -357,6 +353,7 @@ def finish(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _is_over(handle: SimHandle) -> bool:
+def _is_dead(handle: SimHandle) -> bool:
+    """Whether it will never run: it was cancelled, or whose it is has ended."""
     life = handle.life
-    return life is not None and life.over
+    return not handle.call or (life is not None and life.over)

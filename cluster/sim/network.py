@@ -58,9 +58,11 @@ class Endpoint:
 
 
 class _Link:
-    __slots__ = ("cuts", "last_arrival", "name", "profile")
+    __slots__ = ("cuts", "last_arrival", "name", "profile", "source", "target")
 
     def __init__(self, source: str, target: str) -> None:
+        self.source = source
+        self.target = target
         self.name = f"{source}>{target}>".encode()
         self.profile: LinkProfile | None = None
         self.cuts = 0
@@ -135,10 +137,10 @@ class SimNetwork:
         link = self._link(source, target)
         if link.cuts:
             return None
-        profile = link.profile or self.default
-        arrival = max(self._loop.now_s + profile.delay_s + self._rng.random() * profile.jitter_s, link.last_arrival)
+        profile, now = link.profile or self.default, self._loop.now_s
+        arrival = max(now + profile.delay_s + self._rng.random() * profile.jitter_s, link.last_arrival)
         link.last_arrival = arrival
-        return arrival - self._loop.now_s
+        return arrival - now
 
     def send(self, source: str, target: str, payload: bytes) -> None:
         """Send one message. To oneself nothing is ever lost or late."""
@@ -146,31 +148,30 @@ class SimNetwork:
         counters.sent += 1
         link = self._links.get((source, target)) or self._link(source, target)
         if source == target:
-            loop.call_soon(self._arrive, source, target, payload, link, context=loop.harness)
+            loop.call_soon(self._arrive, link, payload, context=loop.harness)
             return
         if link.cuts:
             counters.cut += 1
             return
-        profile = link.profile or self.default
-        if profile.loss and rng.random() < profile.loss:
+        delay_s, jitter_s, loss, duplicate, reorder, reorder_s = link.profile or self.default
+        if loss and rng.random() < loss:
             counters.lost += 1
             return
-        now = loop.now_s
-        arrival = now + profile.delay_s + rng.random() * profile.jitter_s
-        if profile.reorder and rng.random() < profile.reorder:
-            arrival += rng.random() * profile.reorder_s
+        arrival = loop.now_s + delay_s + rng.random() * jitter_s
+        if reorder and rng.random() < reorder:
+            arrival += rng.random() * reorder_s
         else:
             if arrival < link.last_arrival:
                 arrival = link.last_arrival
             link.last_arrival = arrival
-        loop.post(arrival, self._arrive, (source, target, payload, link), loop.harness)
-        if profile.duplicate and rng.random() < profile.duplicate:
+        loop.post(arrival, (self._arrive, link, payload), loop.harness)
+        if duplicate and rng.random() < duplicate:
             counters.duplicated += 1
             again = arrival + rng.random() * _DUPLICATE_DELAY_S
-            loop.post(again, self._arrive, (source, target, payload, link), loop.harness)
+            loop.post(again, (self._arrive, link, payload), loop.harness)
 
-    def _arrive(self, source: str, target: str, payload: bytes, link: _Link) -> None:
-        endpoint = self._endpoints.get(target)
+    def _arrive(self, link: _Link, payload: bytes) -> None:
+        endpoint = self._endpoints.get(link.target)
         if link.cuts:
             self.counters.cut += 1
         elif endpoint is None:
@@ -180,8 +181,8 @@ class SimNetwork:
             now = self._loop.now_s
             self.fingerprint = google_crc32c.extend(self.fingerprint, _stamp.pack(now) + link.name + payload)
             if self.watch is not None:
-                self.watch(now, source, target, payload)
+                self.watch(now, link.source, link.target, payload)
             if endpoint.life is None:
-                endpoint.deliver(source, payload)
+                endpoint.deliver(link.source, payload)
             else:
-                self._loop.call_into(endpoint.life, endpoint.deliver, source, payload)
+                self._loop.call_into(endpoint.life, endpoint.deliver, link.source, payload)

@@ -83,8 +83,6 @@ class Simulation:
         self.nodes: dict[str, SimNode] = {}
         self.events: list[dict[str, Any]] = []
         """What nodes and harness recorded, in order; ``t`` is true time since the beginning."""
-        self.watchers: list[Callable[[], None]] = []
-        """Called whenever time is about to pass: checkers that look inside and raise."""
         self._drift = drift
         self._clock_rng = self.rng("clocks")
         self._fingerprint = 0
@@ -100,7 +98,7 @@ class Simulation:
     @property
     def now(self) -> float:
         """True time in seconds since the beginning."""
-        return self.loop.time()
+        return self.loop.now_s
 
     @property
     def fingerprint(self) -> int:
@@ -243,14 +241,7 @@ class Simulation:
         return task.result()
 
     def _run(self, until: float, condition: Callable[[], bool] | None) -> bool:
-        def look() -> bool:
-            if self._failure is not None:
-                return True
-            for watcher in self.watchers:
-                watcher()
-            return condition is not None and condition()
-
-        met = self.loop.run(until, look, idle=condition is None)
+        met = self.loop.run(until, condition, idle=condition is None)
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -260,6 +251,7 @@ class Simulation:
         """An exception escaped a callback or a task: of the harness, it is raised as it is; of a node, as its bug."""
         if self._failure is not None:
             return
+        self.loop.stop()
         if life is None or life.owner not in self.nodes:
             self._failure = error
         else:

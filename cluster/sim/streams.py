@@ -38,7 +38,7 @@ class SimTransport(asyncio.Transport):
     def __init__(self, hub: StreamHub, local: str, life: Life | None, protocol: asyncio.BaseProtocol) -> None:
         super().__init__({"peername": ("simulated", 0), "sockname": (local, 0)})
         self._hub = hub
-        self._local = local
+        self.local = local
         self._life = life
         self._protocol: Any = protocol
         self._closing = False
@@ -98,7 +98,7 @@ class SimTransport(asyncio.Transport):
         self._outgoing.clear()
         self._lose(None)
         if self.other is not None:
-            self._hub.after_delay(self._local, self.other, self.other.reset)
+            self._hub.after_delay(self.local, self.other, self.other.reset)
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         """Run something in the context of whom this end belongs to."""
@@ -115,7 +115,7 @@ class SimTransport(asyncio.Transport):
         other, hub = self.other, self._hub
         if self._lost or other is None or not self._outgoing:
             return
-        delay = hub.network.delay(self._local, other.local)
+        delay = hub.network.delay(self.local, other.local)
         now = hub.loop.now_s
         if delay is not None and other.is_gone() and hub.network.is_attached(other.local):
             # The machine is up again and knows nothing of this connection.
@@ -133,14 +133,10 @@ class SimTransport(asyncio.Transport):
         outgoing, self._outgoing = self._outgoing, []
         data = outgoing[0] if len(outgoing) == 1 else b"".join(part for part in outgoing if part is not None)
         if data:
-            hub.loop.post(now + delay, other.arrive, (data,), hub.loop.harness)
+            hub.loop.post(now + delay, (other.arrive, data), hub.loop.harness)
         if outgoing[-1] is None:
-            hub.loop.post(now + delay, other.arrive, (None,), hub.loop.harness)
+            hub.loop.post(now + delay, (other.arrive, None), hub.loop.harness)
             self._call(self._lose, None)
-
-    @property
-    def local(self) -> str:
-        return self._local
 
     def is_gone(self) -> bool:
         """Whether the node at this end has stopped for good."""

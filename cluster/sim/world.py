@@ -37,7 +37,7 @@ class WorldHandle:
     def _arm(self) -> SimHandle:
         world = self._world
         loop = world.loop
-        return loop.post(max(loop.now_s, world.clock.true_time_of(self._when)), self._fire, (), world.life.context)
+        return loop.post(max(loop.now_s, world.clock.true_time_of(self._when)), (self._fire,), world.life.context)
 
     def _fire(self) -> None:
         world, callback = self._world, self._callback

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import subprocess
 import sys
 import weakref
+from random import Random
 from typing import Any
 
 import pytest
@@ -98,6 +100,61 @@ def test_callbacks_of_one_instant_run_in_the_order_they_were_scheduled() -> None
         sim.loop.call_at(1.0, order.append, n)
     sim.run_for(2)
     assert order == list(range(100))
+
+
+def test_timers_far_and_near_run_in_the_order_of_their_times_and_cancelled_ones_not_at_all() -> None:
+    sim, rng = Simulation(1), Random(5)
+    ran: list[tuple[float, int]] = []
+    wanted: list[tuple[float, int]] = []
+
+    def run(when: float, number: int) -> None:
+        assert sim.now == when
+        ran.append((when, number))
+        for _ in range(2 if number < 3000 else 0):  # some in this very moment, some of the next slots, some far away
+            schedule(sim.now + rng.choice((0.0, rng.random() / 1000, rng.random(), 100 * rng.random())))
+
+    def schedule(when: float) -> None:
+        number = len(wanted)
+        timer = sim.loop.call_at(when, run, when, number)
+        wanted.append((when, number))
+        if rng.random() < 0.2:
+            timer.cancel()
+            wanted[-1] = (math.inf, number)
+
+    for _ in range(100):
+        schedule(10 * rng.random())
+    sim.run_for(0.001)
+    schedule(0.0015)  # before the slot that is being worked on, most likely
+    sim.run_for(2000)
+    assert ran == sorted(entry for entry in wanted if entry[0] < math.inf)
+    assert len(ran) > 3000
+
+
+def test_limits_that_were_cancelled_do_not_pile_up() -> None:
+    loop = Simulation(1).loop
+    kept = loop.call_at(5000.0, print)
+    loop.run(1.0)  # nothing is nearer than that one
+    for number in range(50_000):
+        loop.call_at(1000.0 + number / 10, print).cancel()
+    assert len(loop._timers.near) + loop._timers._waiting < 10_000
+    assert not kept.cancelled()
+    loop.run(4999.0)  # which is not stalled, since one is left
+    kept.cancel()
+    with pytest.raises(Stalled):
+        loop.run(5001.0)
+
+
+def test_a_loop_that_is_stopped_between_two_runs_lets_no_time_pass_in_the_next() -> None:
+    sim = Simulation(1)
+    ran: list[float] = []
+    sim.loop.call_soon(ran.append, 0.0)
+    sim.loop.call_at(1.0, ran.append, 1.0)
+    sim.on_escape(None, ValueError("while nothing ran"))
+    with pytest.raises(ValueError, match="while nothing ran"):
+        sim.run_for(2)
+    assert (ran, sim.now) == ([0.0], 0.0)
+    sim.run_for(2)
+    assert ran == [0.0, 1.0]
 
 
 def test_an_endless_loop_is_found() -> None:

@@ -10,6 +10,7 @@ import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from power import runs_within
 
 from cluster.node.world import DiskFailed
 from cluster.store import snapshot as snapshot_module
@@ -154,29 +155,6 @@ def test_power_failures_while_an_image_is_created_or_destroyed_leave_none_or_a_w
                 assert len(found.scan()) == (3 if found.position else 0)
             step += 1
         assert step > 3
-
-
-def runs_within(disk: MemoryDisk, steps: int, action: Callable[[], object]) -> bool:
-    """Run ``action``, cutting the disk off after ``steps`` write operations; True if it finished."""
-    count = 0
-    check = disk.check
-
-    def counting(life: int, *, writing: bool, growing: bool = False) -> None:
-        nonlocal count
-        if writing:
-            count += 1
-            if count > steps:
-                raise DiskFailed("the power is gone")
-        check(life, writing=writing, growing=growing)
-
-    disk.check = counting  # type: ignore[method-assign]
-    try:
-        action()
-    except DiskFailed:
-        return False
-    finally:
-        disk.check = check  # type: ignore[method-assign]
-    return True
 
 
 def test_a_full_disk_kills_the_replica_but_not_its_image(disk: MemoryDisk, pool: Pool) -> None:

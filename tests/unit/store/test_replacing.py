@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
 import pytest
+from power import runs_within
 
-from cluster.node.world import DiskFailed
 from cluster.store.btree import Pool, Replica
 from cluster.store.image import LABEL_SUFFIX, MAIN_SUFFIX
 from cluster.store.memory import MemoryDisk
@@ -35,28 +34,6 @@ def fill(pool: Pool) -> Replica:
         new.apply(0, NEW[start : start + 10])
     new.apply(NEW_POSITION, [], {"snapshot": b"whence"})
     return new
-
-
-def cut_off_after(disk: MemoryDisk, steps: int, action: Callable[[], object]) -> bool:
-    """Run ``action``, letting the disk take ``steps`` more changes; True if that was enough."""
-    check, left = disk.check, steps
-
-    def counting(life: int, *, writing: bool, growing: bool = False) -> None:
-        nonlocal left
-        if writing:
-            left -= 1
-            if left < 0:
-                raise DiskFailed("the power is gone")
-        check(life, writing=writing, growing=growing)
-
-    disk.check = counting  # type: ignore[method-assign]
-    try:
-        action()
-    except DiskFailed:
-        return False
-    finally:
-        disk.check = check  # type: ignore[method-assign]
-    return True
 
 
 def names(disk: MemoryDisk) -> list[str]:
@@ -123,7 +100,7 @@ def test_a_power_failure_anywhere_leaves_one_of_the_two(old_is: str, seed: int |
         elif old_is == "damaged":
             old.close()
             disk.pages.contents["g.db"].replace(bytes(disk.pages.contents["g.db"].data[:4096]))
-        finished = cut_off_after(disk, step, lambda pool=pool, old=old: fill(pool).replace(old))  # type: ignore[misc]
+        finished = runs_within(disk, step, lambda pool=pool, old=old: fill(pool).replace(old))  # type: ignore[misc]
         disk.crash(None if seed is None else Random(1000 * seed + step))
         try:
             found = Replica.open(Pool(disk.pages), "g")
@@ -158,9 +135,9 @@ def test_a_power_failure_while_the_rest_is_settled_is_settled_too() -> None:
             disk = MemoryDisk()
             pool, old = with_an_old_one(disk)
             new = fill(pool)
-            finished = cut_off_after(disk, first, lambda new=new, old=old: new.replace(old))  # type: ignore[misc]
+            finished = runs_within(disk, first, lambda new=new, old=old: new.replace(old))  # type: ignore[misc]
             disk.crash()
-            settled = cut_off_after(disk, second, lambda disk=disk: Replica.open(Pool(disk.pages), "g"))  # type: ignore[misc]
+            settled = runs_within(disk, second, lambda disk=disk: Replica.open(Pool(disk.pages), "g"))  # type: ignore[misc]
             disk.crash()
             rows = Replica.open(Pool(disk.pages), "g").scan()
             assert rows in (OLD[:6], OLD, NEW)

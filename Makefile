@@ -6,10 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PLAYBOOK ?= playbooks/az-power-off.yaml
-# The distribution's own first: one that stands before it in PATH is often built without optimisation, and then all that
-# is done here takes half as long again. Others where that is too old for us, or cannot make environments.
-PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
-  $$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# A newer one where the plain name is too old for us.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 SEEDS ?= 5000
 START ?= 0
 PYTEST ?= -n 2 --dist loadfile

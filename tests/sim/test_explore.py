@@ -17,11 +17,13 @@ from chaos import cli, plants
 from chaos.errors import InputError
 from chaos.explore import coverage, swarm
 from chaos.explore.drawing import generate
+from chaos.explore.faults import Faults
 from chaos.explore.picture import draw
 from chaos.explore.plants import catalogue, planted
-from chaos.explore.play import PROPERTIES, play
+from chaos.explore.play import PROPERTIES, _judge, play
 from chaos.explore.scenario import ARCHIVE, FAULTS, LEADER, NODES_MAX, Action, Scenario, from_yaml, to_yaml
 from chaos.explore.shrink import shrink
+from chaos.explore.stage import Stage
 from cluster.node.host import Host
 from cluster.sim import invariants
 from cluster.sim.simulation import Simulation
@@ -175,6 +177,20 @@ def test_the_picture_of_a_history_ends_with_the_operations_that_contradict() -> 
     told = " ".join(words[-3:])
     assert f"{finding.done_s:.4f} durability" in " ".join(told.split())
     assert "{'what'" not in told
+
+
+def test_a_load_whose_few_eventual_reads_all_failed_is_no_finding() -> None:
+    again: list[object] = []
+
+    def over(stage: Stage, faults: Faults) -> None:
+        reads = [op for op in stage.history if op.op == "eget"]
+        assert reads
+        refused = {id(op): msgspec.structs.replace(op, outcome="fail") for op in reads}
+        stage.history[:] = [refused.get(id(op), op) for op in stage.history]
+        again.append(_judge(stage))
+
+    assert play(Scenario(seed=5, clients=1, safety_s=2.0), on_stage=over).finding is None
+    assert again == [None]
 
 
 def test_a_seed_that_does_not_fail_is_not_shrunk() -> None:

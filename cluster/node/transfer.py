@@ -212,7 +212,7 @@ class Transfer:
         tree = await offload(Tree.beside, self._host.upkeep.pool, group)
         try:
             yield tree
-        except (RpcError, ImageDamaged):
+        except (RpcError, ImageDamaged):  # what else there is ends the node, whose next start clears it away
             await offload(tree.destroy)
             raise
         await offload(tree.destroy)

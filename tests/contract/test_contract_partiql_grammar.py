@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 MALFORMED = "Statement wasn't well formed, can't be processed: "
 LEFTOVER = f"{MALFORMED}Unexpected token after expression"
@@ -99,7 +100,7 @@ def said(send: Any, statement: str) -> str:
     """The refusal of one statement among several, wherever the answer has it."""
     try:
         return str(send(statement)["Responses"][0]["Error"]["Message"])
-    except Exception as error:
+    except ClientError as error:
         return str(error)
 
 

@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install -y python3 python3-venv" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); echo "python3 -m venv does not work: apt-get install -y python3-venv" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[control,load,archive,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[control,load,dev]'
 	@touch $@
 
 # program:package; as root what is missing is installed, otherwise doctor and the runtimes say what they lack.

@@ -54,10 +54,6 @@ def python() -> Iterator[Finding]:
         absent = [name for name in modules if importlib.util.find_spec(name) is None]
         found = f"missing: {', '.join(absent)}" if absent else "installed"
         yield Finding(f"Python libraries of '{extra}'", not absent, found, fix=f"pip install -e '.[{extra}]'")
-    from cluster.store.s3server import program
-
-    rclone = program()
-    yield Finding("object store (rclone)", rclone is not None, rclone or "not found", fix="pip install -e '.[archive]'")
 
 
 def runtimes() -> Iterator[Finding]:

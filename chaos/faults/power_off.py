@@ -177,14 +177,9 @@ def probe(cluster: Cluster, pid: int | None, address: str) -> str:
     return str(answer["result"])
 
 
-def forgets(node: Node) -> bool:
-    """Whether a write that was not synced is lost with the node's power: the archive's disk syncs every write."""
-    return node.disk is not None and node.role != "archive"
-
-
 def write_marks(cluster: Cluster, nodes: list[Node]) -> None:
     """Leave a few bytes on every data volume, in the page cache only."""
-    paths = [f"{node.data_mount()}/{MARK}" for node in nodes if forgets(node)]
+    paths = [f"{node.data_mount()}/{MARK}" for node in nodes if node.disk is not None]
     if paths:
         script = 'for path; do printf "not synced: must not survive\\n" > "$path" || exit 1; done'
         cluster.host.call("run", argv=["sh", "-c", script, "mark", *paths])
@@ -192,7 +187,7 @@ def write_marks(cluster: Cluster, nodes: list[Node]) -> None:
 
 def check_marks(cluster: Cluster, names: list[str]) -> Effect | None:
     """After the boot: a mark whose bytes are still there means that unsynced data survived. Marks are removed."""
-    nodes = [cluster.nodes[name] for name in names if forgets(cluster.nodes[name])]
+    nodes = [node for node in map(cluster.nodes.__getitem__, names) if node.disk is not None]
     paths = {f"{node.data_mount()}/{MARK}": node.name for node in nodes if node.pid() is not None}
     if not paths:
         return None

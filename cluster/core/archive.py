@@ -9,7 +9,8 @@ replica cuts the same segments, byte for byte, whoever uploads, and an upload th
 barrier always ends one, so that a reference can be rebuilt to exactly that position.
 
 *Chain.* A manifest's ``chain`` sums up the contents of its segment and the chain before it. Ballots are recorded but
-not summed: they say who led, not what was decided.
+not summed: they say who led, not what was decided. So where two replicas upload one segment at once, and their logs
+name other ballots, either's bytes are sound beside either's manifest (:func:`read_segment`).
 
 *Images.* Where the log that would come next is held by no replica any more (the archive was away for longer than the
 stated limit), the chain starts anew with an image of the group's rows at one position. Its manifest names the hole.
@@ -226,16 +227,25 @@ def seal(place: Place, tip: Tip, entries: Sequence[Entry], begun_ms: int, ended_
     return manifest, data
 
 
+def read_segment(manifest: Manifest, data: bytes) -> list[Entry]:
+    """The entries of a stored segment. Raises :class:`Damaged` unless they are what its manifest sums up."""
+    if len(manifest.parts) != 1:
+        raise Damaged("its manifest is none of a segment")
+    entries = decode(data)
+    # Other bytes with the same contents: another replica's upload, whose log names other ballots.
+    if sha256_of(data) != manifest.parts[0].sha256 and content_of(entries) != manifest.content:
+        raise Damaged(f"its {len(data)} bytes are not those that its manifest sums up")
+    return entries
+
+
 def check_segment(place: Place, tip: Tip, manifest: Manifest, data: bytes) -> list[str]:
     """Everything that is wrong with a segment: that it belongs there, its checksums, no holes. Empty where all is well.
 
     Whose keys its entries write is for who can read payloads; see :meth:`Place.holds`.
     """
     wrong = check_manifest(place, tip, manifest)
-    if len(manifest.parts) != 1 or sha256_of(data) != manifest.parts[0].sha256:
-        wrong.append(f"its {len(data)} bytes are not those that its manifest sums up")
     try:
-        entries = decode(data)
+        entries = read_segment(manifest, data)
     except Damaged as error:
         return [*wrong, str(error)]
     wrong += check_positions(manifest, entries)

@@ -37,7 +37,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Archive(msgspec.Struct, frozen=True):
-    """Where committed log goes (storage nodes), or what the object store itself is to be (the archive's own node).
+    """Where committed log goes (storage nodes), or what the object store is to be (the archive's own node).
 
     ``hold_bytes``: log that this node keeps beyond its usual tail while the archive cannot take it; then it is let go
     of, and the archive has a hole.

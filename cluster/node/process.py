@@ -29,6 +29,7 @@ ROLES: dict[str, tuple[str, str]] = {
     "autoadmin": ("cluster.node.controlplane", "ControlPlaneNode"),
     "gac": ("cluster.node.gac", "GlobalAdmissionControl"),
     "identity": ("cluster.node.identity", "IdentityService"),
+    "archive": ("cluster.node.objectstore", "ObjectStoreNode"),
 }
 
 

@@ -24,13 +24,24 @@ from cluster.node.config import NodeConfig
 from cluster.node.kernelsync import KernelSync
 from cluster.node.netpeer import PeerCounters, PeerNetwork, PeerOptions
 from cluster.node.offload import OffloadThreads
-from cluster.node.world import DiskFailed, LogDirectory, MessageHandler, ObjectStore, PageFiles, Rng, Server
+from cluster.node.world import (
+    DiskFailed,
+    LogDirectory,
+    MessageHandler,
+    ObjectFiles,
+    ObjectStore,
+    PageFiles,
+    Rng,
+    Server,
+)
 from cluster.store.files import RealLogDirectory, RealPageFiles
 from cluster.wire.frames import Identity
 
 T = TypeVar("T")
 
 PEER_PORT: Final = 7000
+OBJECT_STORE: Final = "archive"
+"""The role of the node that is the object store, instead of having one."""
 OFFLOAD_THREADS: Final = 4
 STRAY_ERRORS_MAX: Final = 100
 """Recorded in one life; the first tell the story, and a record must not fill a disk."""
@@ -117,6 +128,7 @@ class RealWorld:
         self.log: LogDirectory = RealLogDirectory(data / "log", self.offload, begin_sync)
         self.pages: PageFiles = RealPageFiles(data / "pages")
         self.objects: ObjectStore | None = _objects_of(config)
+        self.object_files: ObjectFiles | None = _object_files_of(config)
         # Only to tell a node's lives apart in a record; the incarnation that leases count on is on the disk.
         incarnation = time.time_ns()
         self._network = PeerNetwork(
@@ -242,11 +254,19 @@ class RealWorld:
 
 
 def _objects_of(config: NodeConfig) -> ObjectStore | None:
-    if config.archive is None:
+    if config.archive is None or config.role == OBJECT_STORE:
         return None
     from cluster.store.objects import Objects  # 16 MB of code that most nodes never need
 
     return Objects(config.archive.url, config.archive.access_key, config.archive.secret_key, config.region)
+
+
+def _object_files_of(config: NodeConfig) -> ObjectFiles | None:
+    if config.role != OBJECT_STORE:
+        return None
+    from cluster.store.objectfiles import DiskObjects
+
+    return DiskObjects(Path(config.data))
 
 
 def _wake(future: asyncio.Future[None]) -> None:

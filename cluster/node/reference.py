@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cluster.core import archive
 from cluster.core.archive import Chain, Damaged, Manifest, Place
-from cluster.core.messages import DATA
+from cluster.core.messages import DATA, Entry
 from cluster.node import payload
 from cluster.store.digest import Digest, Digester
 
@@ -58,20 +58,20 @@ class Reference:
             if data is None:
                 raise Damaged("it is gone")
             self.bytes += len(data)
-            if archive.sha256_of(data) != part.sha256:
+            if manifest.kind == archive.LOG:
+                self._apply(archive.read_segment(manifest, data))
+            elif archive.sha256_of(data) != part.sha256:
                 raise Damaged(f"its {len(data)} bytes are not those that its manifest sums up")
-            if manifest.kind == archive.IMAGE:
-                self.rows.update(archive.decode_rows(data))
             else:
-                self._apply(data)
+                self.rows.update(archive.decode_rows(data))
         except Damaged as error:
             self.damaged.append(name)
             self.problems.append(f"{name}: {error}")
         self.position = manifest.last
 
-    def _apply(self, data: bytes) -> None:
+    def _apply(self, entries: list[Entry]) -> None:
         rows = self.rows
-        for entry in archive.decode(data):
+        for entry in entries:
             if entry.kind == DATA:
                 for key, image in payload.decode(entry.payload).writes:
                     if image is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -131,6 +131,38 @@ class ObjectStore(Protocol):
         ...
 
 
+class StoredObject(NamedTuple):
+    """An object as a listing of its store tells it."""
+
+    key: str
+    bytes: int
+    at_s: float
+    """When it was put, in seconds since the epoch."""
+
+
+class ObjectFiles(Protocol):
+    """The objects that the region's object store keeps on its own disk; synchronous, so used only inside
+    :meth:`World.offload`, by several threads at once. Every call raises :class:`DiskFailed` where the disk does not do
+    what it is asked; what was there before is there still."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store durably and in one step: at any time, and after any end, a key has all of one put or of another.
+        Raises ValueError for a key that is no path of plain names, or that another one forbids (``a`` and ``a/b``)."""
+        ...
+
+    def get(self, key: str) -> tuple[bytes, float] | None:
+        """The object's bytes and when it was put, or None where there is no such object."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove durably; a key that is not there is no error."""
+        ...
+
+    def list(self, prefix: str) -> list[StoredObject]:
+        """Every object whose key begins with ``prefix``, in the order of the keys' UTF-8."""
+        ...
+
+
 class Handle(Protocol):
     """A scheduled call."""
 
@@ -163,6 +195,8 @@ class World(Protocol):
     pages: PageFiles
     objects: ObjectStore | None
     """The region's object store, where this node was told of one."""
+    object_files: ObjectFiles | None
+    """What the region's object store keeps itself; None on any other node."""
 
     def now(self) -> float:
         """Seconds on the boot clock (never steps, counts suspend; may drift). Leases and deadlines use this one."""

@@ -28,22 +28,14 @@ HTTP_PORT = 8000
 READY_TIMEOUT_S = 60.0
 POLL_S = 0.02
 
-ARCHIVE_ROLES = ("archive",)
-"""Roles that are an S3 server from a package and not a program of ours."""
+NODE_PROGRAM = ("python", "-m", "cluster.node")
+"""What a node runs, but for ``--config FILE``."""
+
+MOUNT_OPTIONS = "noatime"
+"""How a node's disk is mounted. Nodes say themselves when to sync."""
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``; called from any thread."""
-
-
-def node_program(role: str) -> tuple[str, ...]:
-    """What a node runs, but for ``--config FILE``."""
-    return ("python", "-m", "cluster.store.s3server" if role in ARCHIVE_ROLES else "cluster.node")
-
-
-def mount_options(role: str) -> str:
-    """How a node's disk is mounted. Our own nodes say themselves when to sync; an object store from a package does
-    not, and what it acknowledged must outlive its power as with S3."""
-    return "noatime,sync" if role in ARCHIVE_ROLES else "noatime"
 
 
 class RuntimeFailed(Exception):

@@ -21,8 +21,9 @@ from typing import Any
 
 from cluster.runtime import engine, helper, native, processes, state
 from cluster.runtime.base import (
-    ARCHIVE_ROLES,
     HTTP_PORT,
+    MOUNT_OPTIONS,
+    NODE_PROGRAM,
     POLL_S,
     READY_TIMEOUT_S,
     Client,
@@ -33,8 +34,6 @@ from cluster.runtime.base import (
     Progress,
     Runtime,
     RuntimeFailed,
-    mount_options,
-    node_program,
 )
 from cluster.runtime.disks import make_disks
 from cluster.runtime.engine import LABEL, OWNER, at_once
@@ -187,7 +186,7 @@ class DockerCluster(Cluster):
     def create_node(self, name: str) -> None:
         """Make the node's volume and container, stopped."""
         node, record = self.nodes[name], self.state
-        image = record.images["archive" if node.role in ARCHIVE_ROLES else "node"]
+        image = record.images["node"]
         labels = {"blackstart.az": node.az, "blackstart.rack": node.rack, "blackstart.role": node.role}
         binds = {
             str(record.config_of(name)): {"bind": CONFIG, "mode": "ro"},
@@ -198,7 +197,7 @@ class DockerCluster(Cluster):
             binds[str(record.plant_path)] = {"bind": PLANTS, "mode": "ro"}
         if node.disk is not None:
             volume = container_of(self.id, name)
-            options = {"type": "ext4", "device": node.disk.device, "o": mount_options(node.role)}
+            options = {"type": "ext4", "device": node.disk.device, "o": MOUNT_OPTIONS}
             self.api.create_volume(volume, driver="local", driver_opts=options, labels=engine.labels(self.id))
             # nocopy: else the engine gives the volume the owner that the directory has in the image.
             binds[volume] = {"bind": DATA, "mode": "rw,nocopy"}
@@ -206,7 +205,7 @@ class DockerCluster(Cluster):
         ports = {}
         if published is not None and published.name == name:
             ports[HTTP_PORT] = ("127.0.0.1", record.port_of(node.az))
-        program = [*(record.command or node_program(node.role)), "--config", CONFIG]
+        program = [*(record.command or NODE_PROGRAM), "--config", CONFIG]
         self._create(
             name,
             image,
@@ -353,8 +352,7 @@ class DockerRuntime(Runtime):
         images = Images(self.api, progress)
         state.write_configs(record, listen_events=EVENTS, plant_path=None if record.plant_path is None else PLANTS)
         with ThreadPoolExecutor(4) as pool:
-            targets = ["node", "load", *(["archive"] if record.topology.regional.get("archive") else [])]
-            wanted = {target: pool.submit(images.ensure, target) for target in targets}
+            wanted = {target: pool.submit(images.ensure, target) for target in ("node", "load")}
             network = pool.submit(self._make_network, record)
             host = helper.host_for(self.api, record.id, lambda: images.ensure("helper"))
             record = make_disks(record, host, owner=(os.getuid(), os.getgid()))

@@ -1,4 +1,4 @@
-"""The node, archive, load and helper images: found by the hash of what is in them, built when that changed.
+"""The node, load and helper images: found by the hash of what is in them, built when that changed.
 
 A build needs a base with Python. ``python:3.11-slim`` is used where it is present or can be pulled
 (``BLACKSTART_BASE`` names another); where it cannot, :mod:`cluster.runtime.localbase` makes one of this machine's own
@@ -24,7 +24,7 @@ from cluster.runtime import localbase
 from cluster.runtime.base import Progress, RuntimeFailed
 
 BASE = "python:3.11-slim"
-TARGETS = ("node", "archive", "load", "helper")
+TARGETS = ("node", "load", "helper")
 KEEP = 4
 """How many older images of a target stay, for other clones of the project on this machine."""
 
@@ -36,19 +36,17 @@ CONTROLLER_ONLY = ("cluster/runtime", "cluster/sim", "cluster/specs", "cluster/t
 
 PACKAGES = {
     "node": ("cluster",),
-    "archive": ("cluster",),
     "load": ("cluster", "loadgen", "canaries", "reports"),
     "helper": (),
 }
 CODE = {
     "node": {"NODE_CODE": "code"},
-    "archive": {"ARCHIVE_CODE": "code"},
     "load": {"LOAD_CODE": "code"},
     "helper": {"HELPER_CODE": "code"},
 }
 
 
-STUBS = dict.fromkeys(("NODE_CODE", "ARCHIVE_CODE", "LOAD_CODE", "HELPER_CODE"), "stub")
+STUBS = dict.fromkeys(("NODE_CODE", "LOAD_CODE", "HELPER_CODE"), "stub")
 
 
 class Images:
@@ -175,7 +173,7 @@ class Images:
 
 def local_arguments(target: str, local: str) -> dict[str, str]:
     """Every stage before the target is built too, so all of them must have a base that is there."""
-    bases = {"BASE": local, "ARCHIVE_BASE": local, "LOAD_BASE": local, "HELPER_BASE": local}
+    bases = {"BASE": local, "LOAD_BASE": local, "HELPER_BASE": local}
     return bases if target != "node" else {"BASE": local}
 
 
@@ -200,7 +198,7 @@ def context_files(target: str) -> dict[str, bytes]:
 def dependencies() -> str:
     """The part of pyproject.toml that images need, from the installed metadata: other changes rebuild nothing."""
     node = requirements("node")
-    extras = "".join(f"{target} = {json.dumps(requirements(target))}\n" for target in ("archive", "load"))
+    extras = f"load = {json.dumps(requirements('load'))}\n"
     return (
         f"[project]\nname = 'blackstart'\nversion = '0'\ndependencies = {json.dumps(node)}\n"
         f"[project.optional-dependencies]\n{extras}"

@@ -23,6 +23,8 @@ import cluster
 from cluster.runtime import processes, state
 from cluster.runtime.base import (
     HTTP_PORT,
+    MOUNT_OPTIONS,
+    NODE_PROGRAM,
     READY_TIMEOUT_S,
     Client,
     Cluster,
@@ -32,8 +34,6 @@ from cluster.runtime.base import (
     Progress,
     Runtime,
     RuntimeFailed,
-    mount_options,
-    node_program,
     tail,
 )
 from cluster.runtime.disks import make_disks
@@ -166,10 +166,10 @@ class LocalCluster(Cluster):
 
     def _launch(self, name: str) -> Launch:
         node = self.nodes[name]
-        argv = (*program(self.state.command or node_program(node.role)), "--config", str(self.state.config_of(name)))
+        argv = (*program(self.state.command or NODE_PROGRAM), "--config", str(self.state.config_of(name)))
         if node.disk is None:
             return Launch(name, node.address, argv, node.errors)
-        mount = mount_options(node.role)
+        mount = MOUNT_OPTIONS
         return Launch(name, node.address, argv, node.errors, node.disk.device, node.data, mount)
 
     def spawn(self, launches: Sequence[Launch]) -> dict[str, subprocess.Popen[bytes]]:

@@ -43,14 +43,11 @@ TOOLS = (
 )
 """What the helper runs, for itself and for faults; all but the required ones may be missing."""
 
-EXTRAS = ("archive", "load")
+EXTRAS = ("load",)
 """Targets that need an extra of ours besides what every node needs."""
 
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """For an archive in a bucket elsewhere; absent where this machine has none."""
-
-PROGRAMS = ("rclone",)
-"""Programs that a distribution puts beside the interpreter."""
 
 REQUIRED_TOOLS = ("nft", "ip", "mkfs.ext4", "nsenter")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -213,9 +210,7 @@ class _Packer:
                 path = Path(str(distribution.locate_file(file)))
                 if ".." not in file.parts:
                     self.file(path, f"{site}/{file.as_posix()}", follow=True)
-                elif file.name in PROGRAMS:
-                    self.file(path, f"/opt/venv/bin/{file.name}", follow=True)
-        for stage in ("node", "archive", "load", "helper"):
+        for stage in ("node", "load", "helper"):
             # Every mark: the stages before the target are built on this base too, and need nothing.
             self.text(f"/opt/venv/.has-{stage}", "made of the host's Python\n")
 

@@ -9,7 +9,16 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from cluster.node.world import DiskFailed, LogDirectory, MessageHandler, ObjectStore, PageFiles, Rng, Server
+from cluster.node.world import (
+    DiskFailed,
+    LogDirectory,
+    MessageHandler,
+    ObjectFiles,
+    ObjectStore,
+    PageFiles,
+    Rng,
+    Server,
+)
 from cluster.sim.clock import SimClock
 from cluster.sim.disk import SimDisk
 from cluster.sim.loop import Life, NodeEnded, SimHandle, SimLoop, finish
@@ -77,6 +86,7 @@ class SimWorld:
         self.log: LogDirectory = disk.memory.log
         self.pages: PageFiles = disk.memory.pages
         self.objects: ObjectStore | None = SimObjects(simulation, self) if ROLE in simulation.nodes else None
+        self.object_files: ObjectFiles | None = None  # the simulated store is no process: see cluster/sim/objects.py
         self._offload_rng = Random(seed + "/offload")
 
     def check_alive(self) -> None:

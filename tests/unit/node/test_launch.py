@@ -36,6 +36,7 @@ def loaded_by(module: str) -> list[str]:
         ("memds", ("cluster.api", "cluster.core.group", "cluster.core.commands")),
         ("gac", ("cluster.api", "cluster.core.group", "cluster.core.commands")),
         ("identity", ("cluster.api", "cluster.core.group", "cluster.core.commands")),
+        ("objectstore", ("cluster.api", "cluster.core.group", "cluster.store.objects", "cluster.node.archiver")),
     ],
 )
 def test_a_role_loads_its_own_code_only(role: str, needless: tuple[str, ...]) -> None:

@@ -306,7 +306,7 @@ ADD = Command(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 10**9))
 def test_whatever_is_late_doubled_or_taken_over_a_token_counts_once(seed: int) -> None:
     """One token, asked with again and again; recovery managers that take over at any moment; messages that come late,

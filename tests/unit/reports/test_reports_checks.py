@@ -21,7 +21,7 @@ def eget(id: int, invoked: int, ended: int, observed: str | None) -> Operation:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.3]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_stale_reads_are_allowed(seed: int, unknown: float) -> None:
     mix = Mix(operations=80, unknown=unknown, weights={"put": 2, "delete": 1, "eget": 5, "get": 1})
     history, _, _ = simulate(seed, mix)

@@ -18,14 +18,14 @@ def lost_names(history: list[Operation]) -> set[str]:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.3]), st.integers(1, 8), st.integers(4, 120))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_correct_histories_lose_nothing(seed: int, unknown: float, clients: int, count: int) -> None:
     history, _, _ = simulate(seed, Mix(operations=count, clients=clients, keys=2, unknown=unknown))
     assert not durability.check(History(history)).findings
 
 
 @given(st.integers(0, 2**32), st.integers(5, 60))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_forgotten_writes_are_named_exactly(seed: int, at: int) -> None:
     """Without deletes and unknown outcomes the model's truth is known to the last write."""
     mix = Mix(operations=60, clients=4, failed=0.1, weights={"put": 3, "update": 2, "get": 2, "eget": 1})
@@ -41,7 +41,7 @@ def test_forgotten_writes_are_named_exactly(seed: int, at: int) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(5, 60), st.sampled_from([0.05, 0.3]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_only_forgotten_writes_are_named(seed: int, at: int, unknown: float) -> None:
     history, _, forgotten = simulate(seed, Mix(operations=60, keys=1, unknown=unknown), roll_back_at=at)
     if not forgotten:

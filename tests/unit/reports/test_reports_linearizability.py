@@ -86,7 +86,7 @@ def small_histories(draw: st.DrawFn) -> list[Operation]:
 
 
 @given(small_histories())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_agrees_with_the_oracle(history: list[Operation]) -> None:
     contradictions, gave_up = linearizability.judge(history)
     assert not gave_up
@@ -94,7 +94,7 @@ def test_agrees_with_the_oracle(history: list[Operation]) -> None:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.3]), st.integers(1, 8), st.integers(4, 120))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_correct_histories_pass(seed: int, unknown: float, clients: int, count: int) -> None:
     history, _, _ = simulate(seed, Mix(operations=count, clients=clients, keys=2, unknown=unknown))
     result = linearizability.check(History(history))
@@ -102,7 +102,7 @@ def test_correct_histories_pass(seed: int, unknown: float, clients: int, count: 
 
 
 @given(st.integers(0, 2**32), st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_a_changed_answer_is_judged_like_the_oracle(seed: int, data: st.DataObject) -> None:
     """Short correct histories with unknown outcomes, one answer falsified."""
     history, _, _ = simulate(seed, Mix(operations=7, clients=3, unknown=0.2))

@@ -46,7 +46,7 @@ def write_some(path: Path, count: int = 4) -> bytes:
         st.tuples(TEXT, TEXT, MAYBE, MAYBE, st.sampled_from(["ok", "fail", "unknown", None]), MAYBE, MAYBE), max_size=10
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_history_comes_back(tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[str, ...]]) -> None:
     path = tmp_path_factory.mktemp("h") / "w-1.log"
     with HistoryWriter(path, "w-1") as writer:

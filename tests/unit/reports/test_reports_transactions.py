@@ -157,7 +157,7 @@ def serializable(txns: list[Txn], *, strict: bool) -> bool:
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories())
 def test_a_cycle_is_found_exactly_where_no_order_explains_the_history(txns: list[Txn]) -> None:
     found = depend(txns)
@@ -168,7 +168,7 @@ def test_a_cycle_is_found_exactly_where_no_order_explains_the_history(txns: list
     assert (not names) == serializable(txns, strict=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 5)), max_size=9))
 def test_time_reaches_exactly_as_far_as_all_pairs_say(spans: list[tuple[int, int]]) -> None:
     spans = [(start, start + length) for start, length in spans]

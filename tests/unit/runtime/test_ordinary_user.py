@@ -62,7 +62,7 @@ def test_every_node_may_write_to_its_data(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "getgid", lambda: 99)
     record = state.create("docker", topology.load("small"), data_of=DATA)
     record = record.with_disks({name: "/dev/loop7" for name, node in record.nodes.items() if node.disk is not None})
-    record.images.update(node="node:1", archive="archive:1")
+    record.images.update(node="node:1")
     engine = Engine()
     cluster = DockerCluster(record, engine, None)
     for name in ("storage-a1", "router-a"):

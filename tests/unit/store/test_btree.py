@@ -253,7 +253,7 @@ keys = st.integers(0, 30).map(lambda n: b"%02d" % n)
 writes = st.lists(st.tuples(keys, st.none() | st.binary(max_size=4)), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(start=writes, steps=st.lists(st.tuples(st.integers(1, 9), writes), max_size=12))
 def test_a_snapshot_sees_exactly_its_position_whatever_is_written_meanwhile(
     start: list[tuple[bytes, bytes | None]], steps: list[tuple[int, list[tuple[bytes, bytes | None]]]]

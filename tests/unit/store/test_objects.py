@@ -1,4 +1,4 @@
-"""The object store by URL: a directory, and S3 as another implementation of it serves."""
+"""The object store by URL: a directory, S3 as another implementation of it serves, and our own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from cluster.node.world import ObjectFailed
 from cluster.store.objects import Objects
 from tests.unit.loadgen.load_servers import ROOT, free_port
+from tests.unit.store.archive_server import ArchiveServer, serving
 
 pytest.importorskip("obstore")
 
@@ -47,10 +48,19 @@ def moto() -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveServer]:
+    with serving(tmp_path_factory.mktemp("archive")) as server:
+        yield server
+
+
+@pytest.fixture(params=["directory", "s3", "ours"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "directory":
         return Objects(f"file://{tmp_path}/store")
+    if request.param == "ours":
+        server: ArchiveServer = request.getfixturevalue("ours")
+        return server.client()
     return Objects(request.getfixturevalue("moto"), "AKIDEXAMPLE", "secret", "eu-west-1")
 
 

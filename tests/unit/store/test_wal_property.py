@@ -108,7 +108,7 @@ def damage(disk: MemoryDisk, rng: Random) -> tuple[str, str, int]:
     return kind, name, offset
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(1505)  # a chain that began within the lost segment and went on after it
 @given(seed=st.integers(0, 2**32))
 def test_one_damage_is_never_missed_and_never_lets_a_group_vote_that_lost_something(seed: int) -> None:

@@ -50,7 +50,7 @@ def parsed(data: bytes, cuts: list[int]) -> tuple[list[Request], HttpConnection]
     return found, connection
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STREAMS, st.lists(st.integers(0, 10_000), max_size=8))
 def test_any_bytes_in_any_pieces(data: bytes, cuts: list[int]) -> None:
     whole, one = parsed(data, [])

@@ -62,7 +62,7 @@ def image_of(item: dict[str, Any], stamp: int) -> bytes:
 
 
 @given(writes)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_index_holds_what_the_items_say(script: list[Any]) -> None:
     items: dict[bytes, dict[str, Any]] = {}
     images: dict[bytes, bytes] = {}
@@ -120,7 +120,7 @@ def bodies_of(index: IndexShape, items: dict[bytes, dict[str, Any]]) -> list[str
 
 
 @given(st.lists(attributes, max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_rows_stand_in_the_order_of_the_index_key(rests: list[dict[str, Any]]) -> None:
     index = GLOBALS[1]
     only = Indexes(SHAPE._replace(globals=(index,), locals=()), CODEC)

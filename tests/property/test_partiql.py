@@ -31,13 +31,12 @@ def refused(text: str, parameters: list[dict[str, str]]) -> str:
     return ""
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(WORDS, max_size=30).map(" ".join) | st.text(max_size=60), st.lists(st.just({"S": "p"}), max_size=3))
 def test_no_statement_breaks_the_parser(text: str, parameters: list[dict[str, str]]) -> None:
     assert refused(text, parameters) in ("", "ValidationException")
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["(", "[", "{'a': ", "<<", "NOT ", "a = (", "begins_with("]), st.integers(1, 3000))
 def test_depth_is_bounded(opening: str, times: int) -> None:
     for start in ("SELECT * FROM t WHERE ", "INSERT INTO t VALUE "):
@@ -108,7 +107,7 @@ def meant(tree: Tree, item: dict[str, int]) -> bool:
     return (value is not None) is tree[2]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(trees(), st.dictionaries(ATTRIBUTES, NUMBERS))
 def test_conditions_mean_what_they_say(tree: Tree, item: dict[str, int]) -> None:
     statement = parse(f"SELECT * FROM t WHERE {said(tree)}", [])

@@ -97,7 +97,7 @@ def pages(stores: list[Store], read: RangeRead) -> list[RangePage]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ops, bound, bound, st.booleans(), st.integers(0, 5), st.integers(1, 60), st.data())
 def test_pages_come_to_what_a_sorted_dict_holds(
     script: list[Op], start: bytes, end: bytes, reverse: bool, limit: int, bytes_max: int, data: st.DataObject
@@ -129,7 +129,7 @@ def test_pages_come_to_what_a_sorted_dict_holds(
         assert sum(len(image) for _, image in page.rows[:-1]) < bytes_max, "a page ends with the row that fills it"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ops, st.integers(0, 9), st.booleans(), st.integers(1, 7))
 def test_a_filter_drops_rows_that_count_all_the_same(script: list[Op], least: int, reverse: bool, limit: int) -> None:
     store = Store(b"", b"")

@@ -52,16 +52,17 @@ def random_outages(
     arrival at which nobody may go is left out.
     """
     found: list[Outage] = []
-    at = rng.expovariate(1 / options.every)
+    arrival = rng.expovariate(1 / options.every)
     zone_of = {node.name: node.az for node in nodes}
-    while at + options.shortest <= length_s and len(found) < ACTIONS_MAX:
+    while arrival + options.shortest <= length_s and len(found) < ACTIONS_MAX:
+        at = round(arrival, 3)  # as it will be played: judged a fraction later, it could meet a node that still boots
         dark = {outage.node for outage in found if outage.end_s + RETURN_S > at}
         zones = {zone_of[name] for name in dark}
         may = [n for n in nodes if n.name not in dark and len(zones | {n.az}) <= zones_max]
         lasting = staggered(found, at, options, length_s, rng)
         if may and len(dark) < options.at_once and lasting is not None:
-            found.append(Outage(rng.choice(may).name, round(at, 3), lasting))
-        at += rng.expovariate(1 / options.every)
+            found.append(Outage(rng.choice(may).name, at, lasting))
+        arrival += rng.expovariate(1 / options.every)
     return found
 
 

@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chaos.engine.inject import not_alone
@@ -42,6 +42,7 @@ def dark_at(outages: list[Outage], moment: float, margin_s: float = 0.0) -> set[
     limit=st.integers(1, 6),
     zones=st.integers(1, 3),
 )
+@example(seed=110267, every=0.2, shortest=0.5, extra=0.0, limit=1, zones=1)  # an arrival that is rounded down
 def test_a_schedule_never_goes_beyond_its_limits(
     seed: int, every: float, shortest: float, extra: float, limit: int, zones: int
 ) -> None:

@@ -99,9 +99,16 @@ def _hops(console: Console, figures: dict[str, Any]) -> None:
 def _simulator(table: Table, figures: dict[str, Any]) -> None:
     day, explored = figures["game_day"], figures["explore"]
     table.add_row(
-        f"simulated game day: {day['nodes']} nodes, {day['rate']:g} requests/s ({day['verdict']})",
+        f"simulated game day: {day['nodes']} nodes, {day['rate']:g} requests/s over HTTP, {day['virtual_s']:.0f} s, "
+        f"median of {day['days']} ({day['verdict']})",
         f"{day['virtual_s_per_cpu_s']:.1f} virtual seconds for one of a core",
         _met(day["virtual_s_per_cpu_s"], day["target"]),
+    )
+    idle = day["idle"]
+    table.add_row(
+        f"the same at {idle['rate']:g} requests/s: canaries, status polls, heartbeats, scrub",
+        f"{idle['virtual_s_per_cpu_s']:.1f} virtual seconds for one of a core, {idle['share']:.0%} of what it costs",
+        "",
     )
     table.add_row(
         f"exploring {explored['seeds']} seeds, {explored['virtual_s_per_cpu_s']:.0f} virtual seconds for one of a core",

@@ -108,6 +108,14 @@ OPERATIONS: Mapping[str, Operation] = _Operations(
 """Every operation that is served, by its name in ``x-amz-target``."""
 
 
+_by_target: dict[str, Operation] = {}
+"""Operations that were asked for, by the whole header."""
+
+
 def find_operation(headers: Mapping[str, str]) -> Operation:
     """The operation a request's headers name. Raises ``UnknownOperationException``."""
-    return find_in(OPERATIONS, headers.get("x-amz-target", ""))
+    target = headers.get("x-amz-target", "")
+    found = _by_target.get(target)
+    if found is None:
+        found = _by_target[target] = find_in(OPERATIONS, target)
+    return found

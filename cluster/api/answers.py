@@ -35,13 +35,13 @@ def fail_if_refused(outcome: Outcome) -> None:
 
 def read_units(size: int, *, consistent: bool) -> float:
     """RCU of reading one item of ``size`` bytes (0: it was missing): per 4 KB begun, half if eventual, at least one."""
-    units = max(1, -(-size // READ_UNIT_BYTES))
+    units = -(-size // READ_UNIT_BYTES) or 1
     return float(units) if consistent else units / 2
 
 
 def write_units(size_before: int, size_after: int) -> float:
     """WCU of writing one item: per KB begun of the larger of before and after, at least one [DG]."""
-    return float(max(1, -(-max(size_before, size_after) // WRITE_UNIT_BYTES)))
+    return float(-(-(size_after if size_after > size_before else size_before) // WRITE_UNIT_BYTES) or 1)
 
 
 def table_units(command: Command, outcome: Outcome) -> float:
@@ -53,12 +53,16 @@ def table_units(command: Command, outcome: Outcome) -> float:
 
 def units_of(command: Command, outcome: Outcome) -> float:
     """What a command is to be charged to the table's budget, in which its local indexes share."""
-    units = table_units(command, outcome)
+    if command.kind == "get":
+        return read_units(outcome.size_before, consistent=command.consistent)
+    units = write_units(outcome.size_before, outcome.size_after)
     return units + sum(outcome.local_units.values()) if outcome.local_units else units
 
 
 def answer(member: str, command: Command, outcome: Outcome, attributes: bytes | None) -> bytes:
     """``{"Attributes": ...}`` or ``{"Item": ...}`` with the consumed capacity and metrics if they were asked for."""
+    if command.capacity == "NONE" and command.collection is None:
+        return b"{}" if attributes is None else b'{"%s":%s}' % (member.encode(), attributes)
     parts: list[bytes] = []
     if attributes is not None:
         parts.append(b'"%s":%s' % (member.encode(), attributes))

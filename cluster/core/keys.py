@@ -151,16 +151,12 @@ def check_item_key(schema: KeySchema, item: Mapping[str, Any]) -> None:
 
 def check_lookup_key(schema: KeySchema, key: Mapping[str, Any]) -> None:
     """Refuse a ``Key`` parameter that is not exactly the table's primary key."""
-    names = schema.names
-    if len(key) != len(names) or any(name not in key for name in names):
+    hashed, sort = schema
+    if len(key) != (1 if sort is None else 2) or hashed.name not in key or (sort is not None and sort.name not in key):
         raise invalid("The provided key element does not match the schema")
-    for role, attribute in (("hash", schema.hash), ("range", schema.sort)):
-        if attribute is None:
-            continue
-        value = key[attribute.name]
-        if attribute.type not in value:
-            raise invalid("The provided key element does not match the schema")
-        _check_length(role, attribute, value[attribute.type])
+    check_part(hashed, key[hashed.name], hashed=True)
+    if sort is not None:
+        check_part(sort, key[sort.name], hashed=False)
 
 
 def check_part(attribute: KeyAttribute, value: Mapping[str, Any], *, hashed: bool) -> None:
@@ -171,7 +167,7 @@ def check_part(attribute: KeyAttribute, value: Mapping[str, Any], *, hashed: boo
 
 
 def _check_length(role: str, attribute: KeyAttribute, text: str) -> None:
-    if attribute.type == "N":
+    if attribute.type == "N" or 0 < len(text) * 4 <= SORT_KEY_BYTES_MAX:
         return
     if not text:
         what = "string" if attribute.type == "S" else "binary"

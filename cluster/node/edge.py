@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from cluster.node.pace import until_next_turn
@@ -128,7 +129,7 @@ class Connection(asyncio.Protocol):
         for request in requests:
             slot = Slot(request, self.active_at)
             self._queue.append(slot)
-            self._edge.serve(request, lambda answer, slot=slot: self._answered(slot, answer))  # type: ignore[misc]
+            self._edge.serve(request, partial(self._answered, slot))
         if self._http.failure is not None:
             slot = Slot(None, self.active_at)
             self._queue.append(slot)

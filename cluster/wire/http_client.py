@@ -7,9 +7,12 @@ that closes early is the caller's to notice: :meth:`ResponseParser.eof` says whe
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 HEADERS_BYTES_MAX = 64 * 1024
+_BODILESS = (204, 304)
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -26,6 +29,56 @@ class Response(NamedTuple):
     keep_alive: bool
 
 
+_response: Callable[[tuple[Any, ...]], Response] = partial(tuple.__new__, Response)
+"""A response from all its fields, without a call of Python code."""
+
+_lines: dict[str, tuple[str, str]] = {}
+"""Header lines as they came, as name in lower case and value: a server sends the same few in every answer."""
+
+_statuses: dict[str, int] = {}
+"""Status lines of HTTP/1.1, as they came, of answers that have a body."""
+
+_LINES_MAX = 1024
+_STATUSES_MAX = 64
+_LINE_CHARS_MAX = 64
+_FLEETING = frozenset(("x-amz-crc32", "x-amzn-requestid"))
+"""Headers of which no two answers have the same."""
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise BadResponse(f"no header line: {line[:80]!r}")
+    found = name.lower(), value.strip()
+    if found[0] not in _FLEETING and len(line) <= _LINE_CHARS_MAX:
+        if len(_lines) >= _LINES_MAX:
+            _lines.clear()
+        _lines[line] = found
+    return found
+
+
+def _plain_response(data: bytes) -> Response | None:
+    """The response that ``data`` is, where it is exactly one and has nothing unusual: nearly every answer comes whole
+    and alone. Raises :class:`BadResponse` where the parser would."""
+    end = data.find(b"\r\n\r\n")
+    lines = data[: max(end, 0)].decode("latin-1").split("\r\n")
+    status = _statuses.get(lines[0])
+    if status is None:
+        return None
+    del lines[0]
+    known = _lines.get
+    headers = dict([known(line) or _header(line) for line in lines])
+    body = data[end + 4 :]
+    if (
+        headers.get("content-length") != str(len(body))
+        or headers.get("connection", "keep-alive") != "keep-alive"
+        or "transfer-encoding" in headers
+        or len(body) > BODY_BYTES_MAX
+    ):
+        return None
+    return _response((status, headers, body, True))
+
+
 class ResponseParser:
     """Splits a byte stream into responses: Content-Length, chunked and read-until-close bodies; 1xx are skipped."""
 
@@ -40,6 +93,10 @@ class ResponseParser:
 
     def feed(self, data: bytes) -> list[Response]:
         """Take received bytes; give the responses they complete. Raises :class:`BadResponse`."""
+        if not self._buffer and self._state == "head":
+            response = _plain_response(data)
+            if response is not None:
+                return [response]
         self._buffer = self._buffer + data if self._buffer else data
         done: list[Response] = []
         while self._step(done):
@@ -84,12 +141,9 @@ class ResponseParser:
         if version not in ("HTTP/1.1", "HTTP/1.0") or not rest[:3].isascii() or not rest[:3].isdigit():
             raise BadResponse(f"no status line: {lines[0][:80]!r}")
         status = int(rest[:3])
-        headers: dict[str, str] = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise BadResponse(f"no header line: {line[:80]!r}")
-            headers[name.lower()] = value.strip()
+        if version == "HTTP/1.1" and status >= 200 and status not in _BODILESS and len(_statuses) < _STATUSES_MAX:
+            _statuses[lines[0]] = status
+        headers = dict([_header(line) for line in lines[1:]])
         if 100 <= status < 200:
             return True
         connection = headers.get("connection", "").lower()
@@ -100,7 +154,7 @@ class ResponseParser:
 
     def _begin_body(self, status: int, headers: dict[str, str], done: list[Response]) -> None:
         length = headers.get("content-length")
-        if status in (204, 304):
+        if status in _BODILESS:
             self._finish(b"", done)
         elif "chunked" in headers.get("transfer-encoding", "").lower():
             self._state, self._need, self._chunks = "chunk", 0, []
@@ -142,4 +196,4 @@ class ResponseParser:
     def _finish(self, body: bytes, done: list[Response]) -> None:
         status, headers, keep_alive = self._head
         self._state = "head"
-        done.append(Response(status, headers, body, keep_alive))
+        done.append(_response((status, headers, body, keep_alive)))

@@ -43,6 +43,8 @@ class Credential(NamedTuple):
     terminator: str
     signed_headers: tuple[str, ...]
     signed_text: str
+    scope: str
+    """Date, region, service and terminator, as they are signed."""
 
 
 _signing_keys: dict[tuple[str, str, str, str], bytes] = {}
@@ -119,7 +121,9 @@ def verify(
         signed = _parse_target(target, headers)
         credential, signature = signed.parsed
         stamp, life_s, target = signed.stamp, signed.life_s, signed.target
-    _check_date(stamp, now, life_s)
+    epoch = _epochs.get(stamp)
+    if epoch is None or not now - life_s <= epoch <= now + SKEW_S:
+        _check_date(stamp, now, life_s)
     if (
         credential.service != service
         or credential.terminator != "aws4_request"
@@ -200,7 +204,9 @@ def _credential(scope_text: str, signed: str) -> Credential:
         raise ApiError(
             "InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
         )
-    return Credential(scope[0], scope[1], scope[2], scope[3], scope[4], names, signed)
+    access_key, date, region, service, terminator = scope
+    signed_scope = f"{date}/{region}/{service}/aws4_request"
+    return Credential(access_key, date, region, service, terminator, names, signed, signed_scope)
 
 
 class _SignedTarget(NamedTuple):
@@ -319,17 +325,19 @@ def _signature(
     stamp: str,
     secret: str,
 ) -> str:
-    path, _, query = target.partition("?")
-    lines = [method, path or "/", _canonical_query(query) if query else ""]
+    if target == "/":
+        lines = [method, "/", ""]
+    else:
+        path, _, query = target.partition("?")
+        lines = [method, path or "/", _canonical_query(query) if query else ""]
     for name in credential.signed_headers:
         value = headers.get(name, "")
         lines.append(f"{name}:{' '.join(value.split()) if '  ' in value else value.strip()}")
     lines.append(f"\n{credential.signed_text}\n{payload_hash}")
     canonical = "\n".join(lines)
-    date, region, service = credential.date, credential.region, credential.service
     digest = _sha256(canonical.encode()).hexdigest()
-    text = f"{ALGORITHM}\n{stamp}\n{date}/{region}/{service}/aws4_request\n{digest}"
-    return _mac(signing_key(secret, date, region, service), text.encode())
+    text = f"{ALGORITHM}\n{stamp}\n{credential.scope}\n{digest}"
+    return _mac(signing_key(secret, credential.date, credential.region, credential.service), text.encode())
 
 
 def _canonical_query(query: str) -> str:
@@ -362,10 +370,11 @@ def sign(
     signed = {**headers, "x-amz-date": stamp}
     names = tuple(sorted(signed))
     text = ";".join(names)
-    credential = Credential(access_key, stamp[:8], region, service, "aws4_request", names, text)
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    credential = Credential(access_key, stamp[:8], region, service, "aws4_request", names, text, scope)
     signature = _signature(method, target, signed, _sha256(body).hexdigest(), credential, stamp, secret_key)
-    scope = f"{access_key}/{stamp[:8]}/{region}/{service}/aws4_request"
-    signed["authorization"] = f"{ALGORITHM} Credential={scope}, SignedHeaders={text}, Signature={signature}"
+    claim = f"Credential={access_key}/{scope}, SignedHeaders={text}"
+    signed["authorization"] = f"{ALGORITHM} {claim}, Signature={signature}"
     return signed
 
 
@@ -387,36 +396,37 @@ class Signer:
         self._second = -1
         self._stamp = ""
         self._key = b""
+        self._prefix = self._authorization = b""
+        self._made: dict[str, tuple[bytes, bytes]] = {}
+        """Per operation, for this second: what is signed before the body's digest, and the request's head."""
 
     def request(self, operation: str, body: bytes, now: float) -> bytes:
         """The bytes of ``POST /`` for an operation such as ``PutItem``; ``now`` is wall time in seconds."""
         second = int(now)
         if second != self._second:
             self._new_second(second)
-        stamp = self._stamp
-        canonical = (
-            f"POST\n/\n\ncontent-type:application/x-amz-json-1.0\nhost:{self._host}\nx-amz-date:{stamp}\n"
-            f"x-amz-target:DynamoDB_20120810.{operation}\n\n{self._SIGNED}\n{_sha256(body).hexdigest()}"
+        canonical, head = self._made.get(operation) or self._make(operation)
+        digest = _sha256(canonical + _sha256(body).hexdigest().encode()).hexdigest()
+        signature = _mac(self._key, self._prefix + digest.encode()).encode()
+        return b"%b%d%b%b\r\n\r\n%b" % (head, len(body), self._authorization, signature, body)
+
+    def _make(self, operation: str) -> tuple[bytes, bytes]:
+        made = self._made[operation] = (
+            f"POST\n/\n\ncontent-type:application/x-amz-json-1.0\nhost:{self._host}\nx-amz-date:{self._stamp}\n"
+            f"x-amz-target:DynamoDB_20120810.{operation}\n\n{self._SIGNED}\n".encode(),
+            f"POST / HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/x-amz-json-1.0\r\n"
+            f"x-amz-date: {self._stamp}\r\nx-amz-target: DynamoDB_20120810.{operation}\r\ncontent-length: ".encode(),
         )
-        text = f"{self._prefix}{_sha256(canonical.encode()).hexdigest()}"
-        signature = _mac(self._key, text.encode())
-        head = (
-            f"{self._head}x-amz-target: DynamoDB_20120810.{operation}\r\ncontent-length: {len(body)}\r\n"
-            f"{self._authorization}{signature}\r\n\r\n"
-        )
-        return head.encode() + body
+        return made
 
     def _new_second(self, second: int) -> None:
         stamp = amz_date(second)
         date = stamp[:8]
         scope = f"{date}/{self._region}/{self._service}/aws4_request"
         self._key = signing_key(self._secret_key, date, self._region, self._service)
-        self._prefix = f"{ALGORITHM}\n{stamp}\n{scope}\n"
-        self._head = (
-            f"POST / HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/x-amz-json-1.0\r\n"
-            f"x-amz-date: {stamp}\r\n"
-        )
-        credential = f"Credential={self._access_key}/{scope}"
-        self._authorization = f"authorization: {ALGORITHM} {credential}, SignedHeaders={self._SIGNED}, Signature="
+        self._prefix = f"{ALGORITHM}\n{stamp}\n{scope}\n".encode()
+        claim = f"Credential={self._access_key}/{scope}, SignedHeaders={self._SIGNED}"
+        self._authorization = f"\r\nauthorization: {ALGORITHM} {claim}, Signature=".encode()
+        self._made.clear()
         self._stamp = stamp
         self._second = second

@@ -65,6 +65,44 @@ def test_garbage(garbage: bytes) -> None:
         ResponseParser().feed(garbage)
 
 
+LINES = st.sampled_from(
+    [
+        b"Server: Server",
+        b"server: other",
+        b"no colon",
+        b"X:y",
+        b"X: \xff ",
+        b"X-Amz-Crc32: 1",
+        b"Connection: keep-alive",
+        b"Connection: close",
+        b"Connection: Close",
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: 3",
+        b"Content-Length: 2",
+        b"Content-Length: 03",
+        b"Content-Length: \xb2",
+    ]
+)
+STATUSES = st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 No", b"HTTP/1.1 100 Continue", b"X"])
+BODIES = st.sampled_from([b"", b"ab", b"abc", b"abcd", b"abc" + FIXED])
+
+
+@given(STATUSES, st.lists(LINES, max_size=6), BODIES)
+def test_a_response_in_one_piece_is_what_it_is_in_two(status: bytes, lines: list[bytes], body: bytes) -> None:
+    """Whole responses have a short way of their own, that must not differ in anything."""
+    data = b"\r\n".join([status, *lines, b"", body])
+
+    def outcome(*pieces: bytes) -> object:
+        parser = ResponseParser()
+        try:
+            return [response for piece in pieces for response in parser.feed(piece)], parser.eof()
+        except BadResponse as error:
+            return str(error)
+
+    assert outcome(data) == outcome(data) == outcome(data[:1], data[1:])
+    assert outcome(FIXED, data) == outcome(FIXED, data[:1], data[1:])
+
+
 @given(st.lists(st.binary(max_size=100), max_size=6), st.booleans())
 def test_no_bytes_raise_anything_else(parts: list[bytes], begun: bool) -> None:
     parser = ResponseParser()

@@ -47,6 +47,10 @@ class Canaries:
         self._routers = routers
         self._spawn = spawn
         self._emit = emit
+        self._clients = {
+            (az, where): SimClient(sim, canary_of(az), routers[where]) for az in self._zones for where in self._zones
+        }
+        """By canary and the zone of the router: their connections last, as those of real canaries do."""
         self._logs = {az: ProbeLog(run.canaries / f"{az}.jsonl") for az in self._zones}
         self._board: Board | None = None
         self._stopping = False
@@ -102,7 +106,7 @@ class Canaries:
 
     async def _round(self, az: str, rounds: Rounds, current: Round) -> None:
         where = self._zones[current.endpoint]
-        client = SimClient(self._sim, canary_of(az), self._routers[where])
+        client = self._clients[az, where]
         for op in STEPS:
             if self._stopping:
                 return

@@ -14,8 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
+from canaries.plan import STEPS
 from chaos.playbook.model import LoadSpec
 from chaos.simulated.clock import HostClock
+from cluster.api import OPERATIONS
 from cluster.sim.client import NoAnswer, NotSent, Refused, SimClient
 from cluster.sim.loop import finish
 from cluster.sim.simulation import Simulation
@@ -30,6 +32,8 @@ from reports.rundir import HistoryWriter, RunDir
 
 TABLE: Final = "load"
 ANSWER_S: Final = 3.0
+GATHER_BYTES: Final = 64 * 1024
+"""Of a history, written at once."""
 PATIENCE_S: Final = 0.5
 RETRY_S: Final = 0.1
 SWEEP_USERS: Final = 16
@@ -50,7 +54,7 @@ class ZoneLoad:
         urls = tuple(f"http://{name}:8000" for name in routers)
         self._endpoints = Endpoints(urls, probe_s=ANSWER_S)
         self._clients = [SimClient(traffic.sim, f"client-{az}", name) for name in routers]
-        self.history = HistoryWriter(run.history / f"{writer}.log", writer)
+        self.history = HistoryWriter(run.history / f"{writer}.log", writer, gather=GATHER_BYTES)
         profile = profile_named(traffic.spec.profile)
         self._indexed = profile.indexed
         self.plan = Plan(profile, table=TABLE, keys=traffic.spec.keys, seed=traffic.seed, writer=writer)
@@ -109,6 +113,8 @@ class Traffic:
         self._clock = HostClock(sim)
         self._stopping = False
         self._zones = [ZoneLoad(self, az, names, f"load-{az}", run) for az, names in routers.items()]
+        for op in (*profile_named(spec.profile).weights, *STEPS):
+            OPERATIONS[API[op]]  # loaded now, since no router of a simulation need wait for its first request
         self._users: list[asyncio.Task[None]] = []
         self._waiting: dict[asyncio.Future[None], None] = {}
         """Users whose arrival is not due yet."""
@@ -216,10 +222,11 @@ class Traffic:
 
     async def _until(self, boot_s: float) -> None:
         """Wait until the clock shows that, or the load is stopped."""
+        loop = self.sim.loop
         while (ahead := boot_s - self._clock.boot_s()) > 0 and not self._stopping:
-            waiter: asyncio.Future[None] = self.sim.loop.create_future()
+            waiter: asyncio.Future[None] = loop.create_future()
             self._waiting[waiter] = None
-            timer = self.sim.loop.call_later(ahead, finish, waiter)
+            timer = loop.post(loop.now_s + ahead, (finish, waiter), loop.harness)
             try:
                 await waiter
             finally:

@@ -84,7 +84,9 @@ class SimClient:
 
     async def exchange(self, operation: str, body: bytes, timeout_s: float = 5.0) -> Response:
         """The same with the body as bytes and the answer as it came; raises :class:`NotSent` or :class:`NoAnswer`."""
-        connection = await self._connection(timeout_s)
+        connection = self._idle.pop() if self._idle else None
+        if connection is None or connection.transport is None or connection.transport.is_closing():
+            connection = await self._connection(timeout_s)
         assert connection.transport is not None
         loop = self._simulation.loop
         connection.answer = answer = loop.create_future()

@@ -81,7 +81,8 @@ class SimTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closing and data:
             self._outgoing.append(bytes(data))
-            self._pump()
+            if not self._held_up:
+                self._flush()
 
     def close(self) -> None:
         """Send what was written, then the end of the stream."""
@@ -117,11 +118,12 @@ class SimTransport(asyncio.Transport):
             return
         delay = hub.network.delay(self.local, other.local)
         now = hub.loop.now_s
-        if delay is not None and other.is_gone() and hub.network.is_attached(other.local):
+        gone = other.is_gone()
+        if delay is not None and gone and hub.network.is_attached(other.local):
             # The machine is up again and knows nothing of this connection.
             self._call(self.reset)
             return
-        if delay is None or other.is_gone():
+        if delay is None or gone:
             self._silent_since = now if self._silent_since is None else self._silent_since
             if now - self._silent_since >= SILENCE_S:
                 self._call(self._lose, TimeoutError("the peer is silent"))

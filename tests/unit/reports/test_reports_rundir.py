@@ -33,8 +33,8 @@ TEXT = st.text(max_size=20)
 MAYBE = st.none() | TEXT
 
 
-def write_some(path: Path, count: int = 4) -> bytes:
-    with HistoryWriter(path, "a-1") as writer:
+def write_some(path: Path, count: int = 4, gather: int = 0) -> bytes:
+    with HistoryWriter(path, "a-1", gather=gather) as writer:
         for n in range(count):
             id = writer.invoke("put", "load", f"key-{n}", f"a-1.{n}", az="a", endpoint="http://x:8000", t_ns=1000 * n)
             writer.complete(id, "ok", status=200, value=None, t_ns=1000 * n + 500)
@@ -121,6 +121,20 @@ def test_an_invocation_survives_the_death_of_its_process(tmp_path: Path) -> None
     operations, problems = read_history(path)
     assert not problems
     assert [(o.name, o.outcome, o.ended_ns) for o in operations] == [("a-1#1", "unknown", NEVER_NS)]
+
+
+@pytest.mark.parametrize("gather", [1, 100, 300, 10_000])
+def test_what_is_written_at_once_is_what_is_written_one_by_one(tmp_path: Path, gather: int) -> None:
+    assert write_some(tmp_path / "gathered.log", gather=gather) == write_some(tmp_path / "a-1.log")
+
+
+def test_a_writer_that_gathers_says_when_it_cannot_write(tmp_path: Path) -> None:
+    writer = HistoryWriter(tmp_path / "a-1.log", "a-1", gather=30)
+    os.close(writer._fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        writer.invoke("get", "t", "k")
+    with pytest.raises(OSError, match="earlier write"):
+        writer.invoke("get", "t", "k")
 
 
 def test_a_writer_that_cannot_write_stays_dead(tmp_path: Path) -> None:

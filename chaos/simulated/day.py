@@ -195,8 +195,8 @@ class SimulatedDay:
         """Ask every node with replicas for its status, all at once, and tell what changed."""
         while True:
             began = self.sim.now
-            calls = {name: self.traffic.spawn(self._ask(name, "status")) for name in self.roles}
-            answers = {name: answer for name, call in calls.items() if (answer := await call)}
+            calls = {name: self.sim.ask(name, "status", {}, STATUS_S) for name in self.roles}
+            answers = {name: answer for name, call in calls.items() if (answer := await _answered(call))}
             if any(name not in self.memory.tables for name in self.memory.known):
                 await self._learn_tables()
             before, self.view = self.view, self.memory.digest(answers, self.roles)
@@ -207,16 +207,10 @@ class SimulatedDay:
 
     async def _learn_tables(self) -> None:
         for node in sorted(name for name, role in self.roles.items() if role == "autoadmin"):
-            answer = await self._ask(node, "map") or {}
+            answer = await _answered(self.sim.ask(node, "map", {}, STATUS_S)) or {}
             for table in answer.get("tables", []):
                 for part in table.get("partitions", []):
                     self.memory.tables[str(part["group"])] = str(table["name"])
-
-    async def _ask(self, node: str, method: str) -> Any:
-        try:
-            return await self.sim.call_async(node, method, {}, STATUS_S)
-        except RpcError:
-            return None
 
     def call(self, node: str, method: str, params: Any = None, timeout_s: float = 2.0) -> Any:
         """As :meth:`cluster.control.Control.call`, for what is shared with real game days."""
@@ -494,3 +488,11 @@ class SimulatedDay:
         self.run.write_verdict(verdict)
         records.render(evidence, verdict)
         return verdict
+
+
+async def _answered(call: asyncio.Future[Any]) -> Any:
+    """What a call is answered, None where it is not."""
+    try:
+        return await call
+    except RpcError:
+        return None

@@ -71,29 +71,27 @@ class ZoneLoad:
             t_ns=now_ns,
         )  # fmt: skip
         self.window.sent += 1
-        outcome = await self._attempt(at, operation)
-        done_ns = self._clock.boot_ns()
-        self.history.complete(
-            identity, outcome.outcome, status=outcome.status, error=outcome.error, value=outcome.value, t_ns=done_ns
-        )
-        self.window.complete(op, outcome.outcome, done_ns - intended, unmet=outcome.unmet)
-        return outcome
-
-    async def _attempt(self, at: int, operation: Operation) -> Outcome:
-        body = body_of(operation, self._spec.item_bytes, indexed=self._indexed)
+        item_bytes = self._spec.item_bytes
+        body = body_of(operation, item_bytes, indexed=self._indexed)
         try:
-            response = await self._clients[at].exchange(API[operation.op], body, ANSWER_S)
+            response = await self._clients[at].exchange(API[op], body, ANSWER_S)
         except NotSent as error:
             self._endpoints.failed(at, self._clock.boot_s())
-            return Outcome("fail", 0, f"ConnectFailed: {error}", None)
+            outcome = Outcome("fail", 0, f"ConnectFailed: {error}", None)
         except NoAnswer as error:
             self._endpoints.failed(at, self._clock.boot_s())
-            return Outcome("unknown", 0, str(error), None)
-        if response.status in (500, 503):
-            self._endpoints.errored(at, self._clock.boot_s())
+            outcome = Outcome("unknown", 0, str(error), None)
         else:
-            self._endpoints.succeeded(at)
-        return outcome_of(operation, response.status, response.body, self._spec.item_bytes)
+            if response.status in (500, 503):
+                self._endpoints.errored(at, self._clock.boot_s())
+            else:
+                self._endpoints.succeeded(at)
+            outcome = outcome_of(operation, response.status, response.body, item_bytes)
+        ended, status, failure, seen = outcome
+        done_ns = self._clock.boot_ns()
+        self.history.complete(identity, ended, status=status, error=failure, value=seen, t_ns=done_ns)
+        self.window.complete(op, ended, done_ns - intended, unmet=outcome.unmet)
+        return outcome
 
 
 class Traffic:

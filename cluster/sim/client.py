@@ -7,11 +7,13 @@ did not happen from what may have.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Final
 
 import msgspec
 
 from cluster.sim.deploy import ACCESS_KEY, SECRET_KEY
+from cluster.sim.loop import SimLoop
 from cluster.sim.simulation import EPOCH_S, Simulation
 from cluster.sim.streams import SimTransport
 from cluster.wire.http_client import BadResponse, Response, ResponseParser
@@ -68,6 +70,39 @@ class _Connection(asyncio.Protocol):
             self.answer.set_exception(NoAnswer(str(error)))
 
 
+class _Deadlines:
+    """Ends what waits for longer than one length of time, with a timer for all of it and not for each."""
+
+    def __init__(self, loop: SimLoop, after_s: float) -> None:
+        self._loop = loop
+        self._after_s = after_s
+        self._waiting: deque[tuple[float, asyncio.Future[Response]]] = deque()
+        self._armed = False
+
+    def watch(self, answer: asyncio.Future[Response]) -> None:
+        """Let a future that nobody completes in time fail with ``TimeoutError``."""
+        due = self._loop.now_s + self._after_s
+        self._waiting.append((due, answer))
+        if not self._armed:
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        self._armed = True
+        self._loop.post(due, (self._fire,), self._loop.harness)
+
+    def _fire(self) -> None:
+        self._armed = False
+        waiting = self._waiting
+        while waiting:
+            due, answer = waiting[0]
+            if not answer.done():
+                if due > self._loop.now_s:
+                    self._arm(due)
+                    return
+                answer.set_exception(TimeoutError())
+            waiting.popleft()
+
+
 class SimClient:
     """Calls one router. ``name`` is where the client stands: cuts apply to it as to any node."""
 
@@ -77,6 +112,7 @@ class SimClient:
         self._router = router
         self._signer = Signer(ACCESS_KEY, SECRET_KEY, region, router)
         self._idle: list[_Connection] = []
+        self._deadlines: dict[float, _Deadlines] = {}
 
     async def call(self, operation: str, body: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
         """Carry out a DynamoDB operation; raises :class:`Refused`, :class:`NotSent` or :class:`NoAnswer`."""
@@ -91,14 +127,15 @@ class SimClient:
         loop = self._simulation.loop
         connection.answer = answer = loop.create_future()
         connection.transport.write(self._signer.request(operation, body, EPOCH_S + loop.now_s))
-        limit = loop.post(loop.now_s + timeout_s, (_expire, answer), loop.harness)
+        deadlines = self._deadlines.get(timeout_s)
+        if deadlines is None:
+            deadlines = self._deadlines[timeout_s] = _Deadlines(loop, timeout_s)
+        deadlines.watch(answer)
         try:
             response: Response = await answer
         except TimeoutError:
             connection.transport.abort()
             raise NoAnswer(f"no answer within {timeout_s} s") from None
-        finally:
-            limit.cancel()
         if response.keep_alive:
             self._idle.append(connection)
         else:
@@ -119,11 +156,6 @@ class SimClient:
         connection = made
         assert isinstance(connection, _Connection)
         return connection
-
-
-def _expire(answer: asyncio.Future[Response]) -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())
 
 
 def _result(response: Response) -> dict[str, Any]:

@@ -31,7 +31,7 @@ import msgspec
 from cluster.node.rpc import ANSWER, REQUEST, RpcError, RpcTimeout
 from cluster.sim.clock import SimClock
 from cluster.sim.disk import SimDisk
-from cluster.sim.loop import Life, NodeEnded, SimLoop
+from cluster.sim.loop import Life, NodeEnded, SimHandle, SimLoop
 from cluster.sim.network import Endpoint, SimNetwork
 from cluster.sim.streams import StreamHub
 from cluster.sim.world import SimWorld
@@ -87,7 +87,7 @@ class Simulation:
         self._clock_rng = self.rng("clocks")
         self._fingerprint = 0
         self._failure: BaseException | None = None
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._calls: dict[int, tuple[asyncio.Future[Any], SimHandle]] = {}
         self._last_call = 0
         self.network.attach(Endpoint(CONTROLLER, None, self._on_answer))
 
@@ -295,22 +295,30 @@ class Simulation:
 
     async def call_async(self, node: str, method: str, params: Any = None, timeout_s: float = 2.0) -> Any:
         """The same for coroutines of the harness."""
+        return await self.ask(node, method, params, timeout_s)
+
+    def ask(self, node: str, method: str, params: Any = None, timeout_s: float = 2.0) -> asyncio.Future[Any]:
+        """The same for who asks many at once: the call is under way when this returns."""
         self._last_call += 1
         call_id = self._last_call
         future: asyncio.Future[Any] = self.loop.create_future()
-        self._calls[call_id] = future
         self.network.send(CONTROLLER, node, _encode((REQUEST, call_id, method, params if params is not None else {})))
-        limit = self.loop.call_later(timeout_s, _expire, future, node, method)
-        try:
-            return await future
-        finally:
-            limit.cancel()
-            del self._calls[call_id]
+        limit = self.loop.call_later(timeout_s, self._expire, call_id, node, method)
+        self._calls[call_id] = future, limit
+        return future
+
+    def _expire(self, call_id: int, node: str, method: str) -> None:
+        future, _ = self._calls.pop(call_id)
+        if not future.done():
+            future.set_exception(RpcTimeout(node, method))
 
     def _on_answer(self, sender: str, payload: bytes) -> None:
         kind, call_id, code, body = _answer.decode(payload)
-        future = self._calls.get(call_id)
-        if kind != ANSWER or future is None or future.done():
+        if kind != ANSWER or call_id not in self._calls:
+            return
+        future, limit = self._calls.pop(call_id)
+        limit.cancel()
+        if future.done():
             return
         if code:
             future.set_exception(RpcError(code, body))
@@ -337,11 +345,6 @@ class Simulation:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _expire(future: asyncio.Future[Any], node: str, method: str) -> None:
-    if not future.done():
-        future.set_exception(RpcTimeout(node, method))
 
 
 def _ignore(sender: str, payload: bytes) -> None:

@@ -79,10 +79,19 @@ class SimTransport(asyncio.Transport):
             self._call(self.receive, data)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._closing and data:
-            self._outgoing.append(bytes(data))
-            if not self._held_up:
-                self._flush()
+        if self._closing or not data:
+            return
+        other = self.other
+        if other is not None and not self._outgoing and not self._lost and not other.is_gone():
+            hub = self._hub
+            delay = hub.network.delay(self.local, other.local)
+            if delay is not None:  # as nearly always: straight on its way
+                self._silent_since = None
+                hub.loop.post(hub.loop.now_s + delay, (other.arrive, bytes(data)), hub.loop.harness)
+                return
+        self._outgoing.append(bytes(data))
+        if not self._held_up:
+            self._flush()
 
     def close(self) -> None:
         """Send what was written, then the end of the stream."""

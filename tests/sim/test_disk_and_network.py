@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from cluster.node.world import DiskFailed
+from cluster.sim.client import NoAnswer, SimClient
 from cluster.sim.deploy import configs, peers, zone_of
 from cluster.sim.network import LinkProfile
 from cluster.sim.simulation import Simulation
@@ -271,6 +273,29 @@ def test_a_killed_process_resets_its_streams_and_a_powerless_node_is_silent() ->
         transport.write(b"remember me?")
         sim.run_for(0.1)
         assert isinstance(client.lost[0], ConnectionResetError)
+
+
+def test_each_call_of_a_client_waits_for_its_own_time() -> None:
+    ended: list[tuple[str, float]] = []
+
+    async def call(sim: Simulation, client: SimClient, name: str, after_s: float, timeout_s: float) -> None:
+        await asyncio.sleep(after_s)
+        began = sim.now
+        with pytest.raises(NoAnswer):
+            await client.exchange("GetItem", b"{}", timeout_s)
+        ended.append((name, round(sim.now - began, 2)))
+
+    with Simulation(1) as sim:
+        streaming(sim)
+        client = SimClient(sim, "client", "b")
+        calls = (("first", 0.0, 1.0), ("later", 0.4, 1.0), ("short", 0.5, 0.2), ("again", 3.0, 1.0))
+        work = [call(sim, client, *one) for one in calls]
+        sim.run(asyncio.wait_for(_all(work), 10))
+    assert ended == [("short", 0.2), ("first", 1.0), ("later", 1.0), ("again", 1.0)]
+
+
+async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*work)
 
 
 def test_clocks_start_anew_with_the_machine_and_leap_but_never_go_back() -> None:

@@ -131,6 +131,21 @@ def test_what_it_acknowledged_outlives_its_process(tmp_path: Path) -> None:
         assert server.client().list_now("a") == ["a/b"]
 
 
+def test_a_disk_that_takes_no_more_fails_one_put_and_no_other(tmp_path: Path) -> None:
+    server = ArchiveServer(tmp_path)
+    try:
+        server.start(file_bytes_max=len(BODY) // 2)
+        store = server.client()
+        asyncio.run(store.put("a/kept", b"before"))
+        for name in ("a/kept", "a/new"):
+            with pytest.raises(ObjectFailed, match="500"):
+                asyncio.run(store.put(name, BODY))
+        asyncio.run(store.put("a/after", b"after"))
+        assert {name: store.get_now(name) for name in store.list_now("a")} == {"a/kept": b"before", "a/after": b"after"}
+    finally:
+        server.kill()
+
+
 def test_strangers_and_garbage_change_nothing(archive: ArchiveServer) -> None:
     asyncio.run(archive.client().put("guarded", b"ours"))
     for stranger in (archive.client(access_key="BSASTRANGER"), archive.client(secret_key="guessed")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -26,7 +27,8 @@ class ArchiveServer:
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, file_bytes_max: int = resource.RLIM_INFINITY) -> None:
+        """``file_bytes_max``: what the disk takes of one file, by the kernel's limit."""
         self.data.mkdir(parents=True, exist_ok=True)
         port = free_port()
         listen = f"127.{port >> 8}.{port & 255}.9"  # the port for peers is always the same
@@ -49,6 +51,7 @@ class ArchiveServer:
         file = self._home / "node.json"
         file.write_text(json.dumps(config))
         self._process = subprocess.Popen([sys.executable, "-m", "cluster.node", "--config", str(file)], cwd=ROOT)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
         deadline = time.monotonic() + LIMIT_S
         while not (events.exists() and '"ready"' in events.read_text()):
             assert self._process.poll() is None, "the archive node ended"

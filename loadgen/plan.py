@@ -77,20 +77,20 @@ class Plan:
         key = key_name(self._distribution.choose(rng))
         if op not in WRITES or op == "delete":
             return Operation(op, self.table, key, None, None)
-        value = f"{self.writer}.{self._next_value}"
+        conditional = op == "cput" or (op == "update" and rng.random() < self._conditional_updates)
+        return Operation(op, self.table, key, self._value(), self._known.get(key, ABSENT) if conditional else None)
+
+    def conditional_put(self, key: str) -> Operation:
+        """A conditional put of a key of the caller's choice."""
+        return Operation("cput", self.table, key, self._value(), self._known.get(key, ABSENT))
+
+    def _value(self) -> str:
         self._next_value += 1
-        expect = None
-        if op == "cput" or (op == "update" and rng.random() < self._conditional_updates):
-            expect = self._known.get(key, ABSENT)
-        return Operation(op, self.table, key, value, expect)
+        return f"{self.writer}.{self._next_value - 1}"
 
     def _transaction(self, op: OpName) -> Operation:
         assert self._workload is not None, "a profile with transactions names their workload"
-        if op == "tread":
-            steps = self._workload.read(self._rng)
-        else:
-            steps = self._workload.write(self._rng, f"{self.writer}.{self._next_value}")
-            self._next_value += 1
+        steps = self._workload.read(self._rng) if op == "tread" else self._workload.write(self._rng, self._value())
         return Operation(op, self.table, "", encode(steps).decode(), None)
 
     def learn(self, key: str, value: str | None) -> None:

@@ -1,4 +1,5 @@
-"""What only some seeds have, beside puts and gets of one table: transactions, secondary indexes, an archive.
+"""What only some seeds have, beside puts and gets of one table: transactions, secondary indexes, an archive, and
+transactions on the items of the plain load (*pairs*).
 
 A feature widens a scenario that was drawn without it, by a stream of randomness of its own: a seed that has none is
 played as if there were none, and a feature that is forced on (a planted bug may need it) is the one that the seed would
@@ -26,20 +27,27 @@ def widen(scenario: Scenario, wanted: Collection[str] = ()) -> Scenario:
     """The scenario with the features that its seed draws, and those that are wanted in any case."""
     rng = Random(f"{scenario.seed}/explore/features")
     wide = rng.random() < WIDE
-    drawn = [name for name in FEATURES if rng.random() < 0.5 and wide]
+    chosen = {*wanted, *[name for name in FEATURES if rng.random() < 0.5 and wide]}
+    chosen |= {RESTS_ON[name] for name in chosen & RESTS_ON.keys()}
     for name, feature in FEATURES.items():
-        if name in drawn or name in wanted:
+        if name in chosen:
             scenario = feature(scenario, Random(f"{scenario.seed}/explore/{name}"))
     return scenario
 
 
+RESTS_ON: Final = {"pairs": "transactions"}
+"""A feature that another one brings along."""
+
 CHECKS: Final = {"transactions": "transactions", "indexes": "indexes", "archive": "archive_agrees"}
-"""The check that judges each feature."""
+"""The check of its own that judges a feature. Pairs are judged by those of the plain load."""
 
 
 def of(scenario: Scenario) -> list[str]:
     """The features that a scenario has."""
-    there = {"transactions": scenario.transactions, "indexes": scenario.indexed, "archive": scenario.archive}
+    there = {
+        "transactions": scenario.transactions, "indexes": scenario.indexed, "archive": scenario.archive,
+        "pairs": scenario.pairs,
+    }  # fmt: skip
     return [name for name in FEATURES if there[name]]
 
 
@@ -109,6 +117,11 @@ def _on_archive(rng: Random, storage: list[str]) -> Action:
     return Action("partition", 0, length, [ARCHIVE], options)
 
 
+def _pairs(scenario: Scenario, rng: Random) -> Scenario:
+    """Transactions on the very items that are written and read without them, with all that befalls transactions."""
+    return msgspec.structs.replace(scenario, pairs=round(rng.uniform(0.1, 0.6), 3), keys=max(2, scenario.keys))
+
+
 def _with_actions(scenario: Scenario, rng: Random, draw: Callable[[], Action]) -> Scenario:
     """The schedule with some more actions, in the order of time."""
     more = [
@@ -127,5 +140,6 @@ FEATURES: Final[dict[str, Callable[[Scenario, Random], Scenario]]] = {
     "transactions": _transactions,
     "indexes": _indexes,
     "archive": _archive,
+    "pairs": _pairs,
 }
 """By name, what each makes of a scenario."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from chaos.explore import pairs
 from cluster.api import OPERATIONS, DataOperation
 from cluster.api.operation import CompositeOperation, Services
 from cluster.core.errors import ApiError
@@ -30,7 +31,7 @@ from cluster.sim.simulation import Simulation
 from cluster.sim.world import SimWorld
 from cluster.wire import errors
 from loadgen.plan import Operation as Planned
-from loadgen.plan import Plan, sweep
+from loadgen.plan import Plan, key_name, sweep
 from loadgen.profiles import WRITES, Profile
 from loadgen.schema import table_body
 from loadgen.translate import API, body_of, outcome_of, teach
@@ -70,40 +71,57 @@ class Client:
             rate = self.ground.rate
             await self.world.sleep(self.world.rng.uniform(0.2, 1.8) / rate if rate else 0.05)
             if self.ground.rate:
-                self.world.spawn(self.attempt(self.next()), "attempt")
+                self.world.spawn(self.attempt(*self.next()), "attempt")
 
-    def next(self) -> Planned:
-        """What is sent next."""
+    def next(self) -> tuple[Planned, ...]:
+        """What is sent next: an operation, or two conditional puts in one transaction."""
+        if self.ground.pairs and not self.reads_only and self.world.rng.random() < self.ground.pairs:
+            return self._pair()
         planned = self.plan.next()
         while self.reads_only and planned.op != "get":
             planned = self.plan.next()
-        return planned
+        return (planned,)
 
-    async def attempt(self, planned: Planned) -> Operation:
-        """One operation, recorded when it is sent and again when it is answered."""
+    def _pair(self) -> tuple[Planned, ...]:
+        keys = self.ground.profile.keys
+        first = self.world.rng.randrange(0, keys)
+        second = (first + self.world.rng.randrange(1, keys)) % keys
+        return tuple(self.plan.conditional_put(key_name(index)) for index in (first, second))
+
+    async def attempt(self, *planned: Planned) -> Operation:
+        """One operation, or more in one transaction, recorded when sent and when answered; the last one's record."""
         ground = self.ground
-        self._last += 1
         place, invoked = len(ground.history), ground.now_ns()
-        record = Operation(
-            self.writer, self._last, planned.op, planned.table, planned.key, planned.value, planned.expect,
-            self.az, "", invoked, invoked, NEVER_NS, NEVER_NS, "unknown", 0, None, None,
-        )  # fmt: skip
-        ground.history.append(record)
-        status, body = await self._send(planned)
+        for number, one in enumerate(planned, self._last + 1):
+            ground.history.append(Operation(
+                self.writer, number, one.op, one.table, one.key, one.value, one.expect,
+                self.az, "", invoked, invoked, NEVER_NS, NEVER_NS, "unknown", 0, None, None,
+            ))  # fmt: skip
+        self._last += len(planned)
+        if len(planned) == 1:
+            status, body = await self._send(planned[0])
+            judged = [outcome_of(planned[0], status, body, ITEM_BYTES)]
+        else:
+            request = pairs.request_of(planned, ITEM_BYTES, indexed=ground.profile.indexed)
+            status, body = await self._carry_out(pairs.NAME, request)
+            judged = pairs.outcomes_of(planned, status, body, ITEM_BYTES)
         ended = ground.now_ns()
-        judged = outcome_of(planned, status, body, ITEM_BYTES)
-        record = ground.history[place] = msgspec.structs.replace(
-            record, answered_ns=ended, outcome=judged.outcome, status=status, error=judged.error, observed=judged.value,
-            ended_ns=NEVER_NS if judged.outcome == "unknown" else ended,
-        )  # fmt: skip
-        if judged.outcome == "ok":
-            ground.succeeded[planned.op] += 1
-        teach(self.plan, planned, judged)
-        return record
+        for at, (one, outcome) in enumerate(zip(planned, judged, strict=True), place):
+            ground.history[at] = msgspec.structs.replace(
+                ground.history[at], answered_ns=ended, outcome=outcome.outcome, status=status, error=outcome.error,
+                observed=outcome.value, ended_ns=NEVER_NS if outcome.outcome == "unknown" else ended,
+            )  # fmt: skip
+            if outcome.outcome == "ok":
+                ground.succeeded[one.op] += 1
+            teach(self.plan, one, outcome)
+        return ground.history[place + len(planned) - 1]
 
     async def _send(self, planned: Planned) -> tuple[int, bytes]:
-        operation = OPERATIONS[API[planned.op]]
         body = msgspec.json.decode(body_of(planned, ITEM_BYTES, indexed=self.ground.profile.indexed))
+        return await self._carry_out(API[planned.op], body)
+
+    async def _carry_out(self, name: str, body: Any) -> tuple[int, bytes]:
+        operation = OPERATIONS[name]
         try:
             if isinstance(operation, CompositeOperation):
                 assert self.services is not None, "only routers coordinate transactions"
@@ -124,9 +142,11 @@ class Client:
 class Ground:
     """A simulation with a cluster in it. Whoever stands on it deploys the nodes."""
 
-    def __init__(self, seed: int, profile: Profile) -> None:
+    def __init__(self, seed: int, profile: Profile, pairs: float = 0.0) -> None:
         self.sim = Simulation(seed)
         self.profile = profile
+        self.pairs = pairs
+        """The share of arrivals that are two conditional puts in one transaction; only routers can send these."""
         self.nodes: dict[str, Node] = {}
         self.clients: list[Client] = []
         self.history: list[Operation] = []

@@ -103,7 +103,7 @@ def _plan(scenario: Scenario, name: str, planted: Planted | None) -> Plan:
             PlannedFault(name=title, kind=kind, targets=targets, at_s=at, for_s=for_, options=options)
             for title, kind, targets, at, for_, options in _faults(scenario)
         ],
-        checks=[*CHECKS, *(features.CHECKS[name] for name in features.of(scenario))],
+        checks=[*CHECKS, *(features.CHECKS[name] for name in features.of(scenario) if name in features.CHECKS)],
         shared=list(SHARED),
         not_tested=list(NOT_TESTED),
         plant=planted.name if planted is not None else None,

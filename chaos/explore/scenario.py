@@ -67,6 +67,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     ops: dict[str, float] = msgspec.field(default_factory=lambda: dict(OPS))
     transactions: str = ""
     """What transactions are about (``bank``, ``list-append``); empty: there are none. Each client then is a router."""
+    pairs: float = 0.0
+    """The share of arrivals that are two conditional puts of the table's plain items in one transaction."""
     indexed: bool = False
     """The table has a sort key, a local index and two global ones; others may be added and dropped under way."""
     archive: bool = False
@@ -107,6 +109,8 @@ def to_yaml(scenario: Scenario, head: str = "") -> str:
     """As people read it, with ``head`` as its first comment: without what a scenario has none of."""
     value = msgspec.to_builtins(scenario)
     value = {key: item for key, item in value.items() if item not in ("", None) and item is not False}
+    if not scenario.pairs:
+        del value["pairs"]
     comment = "".join(f"# {line}\n" for line in head.splitlines())
     return comment + str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
 

@@ -111,14 +111,16 @@ def _fewer_actions(search: _Search) -> bool:
 
 def _plainer(search: _Search) -> Iterator[Scenario]:
     """Without the features that are not needed, or with nothing but them."""
-    if search.best.transactions:
+    if search.best.pairs:
+        yield msgspec.structs.replace(search.best, pairs=0.0)
+    if search.best.transactions and not search.best.pairs:  # which only routers can send
         yield msgspec.structs.replace(search.best, transactions="", ops={"put": 1.0, "get": 1.0})
     if search.best.indexed:
         yield msgspec.structs.replace(search.best, indexed=False)
     if search.best.archive:
         yield msgspec.structs.replace(search.best, archive=False)
     for ops in ({"twrite": 1.0, "tread": 1.0}, {"twrite": 1.0}):
-        if search.best.transactions and ops.keys() < search.best.ops.keys():
+        if search.best.transactions and not search.best.pairs and ops.keys() < search.best.ops.keys():
             yield msgspec.structs.replace(search.best, ops=ops)
 
 

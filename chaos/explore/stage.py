@@ -72,7 +72,7 @@ class Stage(Ground):
             "explored", "as the seed drew it", ops, "uniform", ITEM_BYTES, keys=scenario.keys,
             workload=scenario.transactions, indexed=scenario.indexed,
         )  # fmt: skip
-        super().__init__(scenario.seed, profile)
+        super().__init__(scenario.seed, profile, scenario.pairs)
         self.scenario = scenario
         self.planted = planted
         self.watch = Invariants(self.sim)

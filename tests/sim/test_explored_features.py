@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -22,6 +23,7 @@ from chaos.explore.survey import survey
 from cluster.node.archiver import Archiver
 from loadgen.transactions import Bank
 from reports.rundir import IndexRows, Scrub
+from reports.rundir.history import CANCELLED, CONDITION_FAILED, Operation
 
 NARROW = Scenario(seed=5, clients=1, rate=10.0, safety_s=2.0)
 TRANSACTIONS = msgspec.structs.replace(
@@ -98,6 +100,31 @@ def test_a_client_of_a_router_that_came_back_is_another_writer() -> None:
     assert writers == [{"router-a", "router-a.2"}]
 
 
+def test_transactions_and_plain_writes_meet_on_the_same_items() -> None:
+    """Two conditional puts are one step for everybody: both or neither, and what a refused one was shown was there."""
+    scenario = msgspec.structs.replace(
+        TRANSACTIONS, clients=2, rate=60.0, pairs=0.5, ops={"put": 0.2, "cput": 0.3, "update": 0.2, "get": 0.3}
+    )
+    outcomes: Counter[tuple[str, str, str | None]] = Counter()
+
+    def over(stage: Stage, faults: Faults) -> None:
+        twins: dict[tuple[str, int], list[Operation]] = {}
+        for op in stage.history:
+            twins.setdefault((op.writer, op.invoked_ns), []).append(op)
+        for one, other in [pair for pair in twins.values() if len(pair) == 2 and {op.op for op in pair} == {"cput"}]:
+            assert one.key != other.key
+            assert (one.outcome == "ok") == (other.outcome == "ok")
+            outcomes.update(("pair", op.outcome, op.error) for op in (one, other))
+        outcomes.update(("plain", op.outcome, op.error) for op in stage.history)
+
+    outcome = play(scenario, on_stage=over)
+    assert outcome.finding is None, outcome.finding
+    assert outcomes["pair", "ok", None] > 10
+    assert outcomes["pair", "fail", CONDITION_FAILED] > 3
+    assert outcomes["pair", "fail", CANCELLED[0]] > 3
+    assert outcomes["plain", "fail", CANCELLED[1]], "no plain write met a transaction on its item"
+
+
 def test_indexes_are_added_and_dropped_under_load_and_are_right_in_the_end() -> None:
     method = [
         Action("add-index", 0.3),
@@ -158,7 +185,9 @@ def test_a_log_that_never_gets_into_its_archive_is_a_finding(monkeypatch: pytest
 
 
 def test_a_saved_scenario_with_every_feature_is_judged_by_every_check(tmp_path: Path) -> None:
-    wide = msgspec.structs.replace(TRANSACTIONS, indexed=True, archive=True, ops=TRANSACTIONS.ops | {"put": 1.0})
+    wide = msgspec.structs.replace(
+        TRANSACTIONS, indexed=True, archive=True, pairs=0.2, ops=TRANSACTIONS.ops | {"put": 1.0}
+    )
     run, verdict = play_recorded(msgspec.structs.replace(wide, safety_s=6.0), None, "wide", tmp_path)
     assert verdict.verdict == "passed", verdict.why
     results = {check.name: check.result for check in verdict.checks}

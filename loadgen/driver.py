@@ -73,12 +73,14 @@ def run_seconds(session: Any, busy: Callable[[], bool], emit: Callable[[int, Win
         stopped = session.stopped()
         if stopped and drain_until_s == float("inf"):
             drain_until_s = session.elapsed_s + session.config.timeouts.attempt_s + DRAIN_MARGIN_S
-        done = stopped and (not busy() or session.elapsed_s >= drain_until_s)
-        if not done and session.elapsed_s < second + 1:
-            continue
         end_s = second + 1.0
         if stopped and session.stop_s is not None:
             end_s = min(end_s, session.stop_s - session.start_s)
+        # Looked late, on a busy machine, and all over by now: the seconds until the stop are still to be told.
+        last = session.failure is not None or session.stop_s is None or end_s >= session.stop_s - session.start_s
+        done = stopped and last and (not busy() or session.elapsed_s >= drain_until_s)
+        if not done and session.elapsed_s < second + 1:
+            continue
         window = session.end_second(end_s, last=done)
         if window.offered or window.sent or window.outcomes or not done:
             emit(second, window)

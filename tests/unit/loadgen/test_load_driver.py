@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from loadgen import driver
+from loadgen.stats import Window
 from reports.rundir.history import read_history
 from tests.unit.loadgen.load_servers import ROOT, free_port, standin
 
@@ -170,6 +173,43 @@ def test_sigterm_lets_operations_in_flight_end_and_closes_the_history(tmp_path: 
     assert problems == []
     assert {operation.outcome for operation in operations} <= {"ok", "fail"}
     assert lines(tmp_path)[-1]["event"] == "finished"
+
+
+@pytest.mark.parametrize(("failure", "ends"), [(None, [1.0, 2.0, 2.5]), (OSError("full"), [1.0])])
+def test_seconds_that_a_busy_machine_slept_through_are_told_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, failure: OSError | None, ends: list[float]
+) -> None:
+    """What was sent in them is counted, so what was offered must be."""
+
+    class Slept:
+        """A session whose process was not run from half a second after the start until long after the stop."""
+
+        start_s, stop_s, elapsed_s = 100.0, 102.5, 0.5
+        config = SimpleNamespace(timeouts=SimpleNamespace(attempt_s=1.0))
+
+        def __init__(self) -> None:
+            self.failure: OSError | None = None
+            self.closed: list[tuple[float, bool]] = []
+
+        def await_start(self) -> None: ...
+
+        def poll(self) -> None: ...
+
+        def stopped(self) -> bool:
+            return self.failure is not None or self.elapsed_s >= 2.5
+
+        def end_second(self, until_s: float, *, last: bool = False) -> Window:
+            self.closed.append((until_s, last))
+            return Window()
+
+    session = Slept()
+
+    def sleep(seconds: float) -> None:
+        session.elapsed_s, session.failure = 7.0, failure
+
+    monkeypatch.setattr(driver.gevent, "sleep", sleep)
+    driver.run_seconds(session, lambda: False, lambda second, window: None)
+    assert session.closed == [(until, until == ends[-1]) for until in ends]
 
 
 def test_workers_share_the_rate_and_their_seconds_are_added_up(tmp_path: Path) -> None:

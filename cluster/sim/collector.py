@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-RARER: Final = 64
+RARER: Final = 512
 
 
 @contextmanager

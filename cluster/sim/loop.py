@@ -179,6 +179,16 @@ class SimLoop(asyncio.AbstractEventLoop):
             timers.put_later((when, sequence, handle))
         return handle
 
+    def post_again(self, when: float, handle: SimHandle) -> None:
+        """Call once more what was just called, at a later time."""
+        handle._when = when
+        self._sequence += 1
+        self._timers.put((when, self._sequence, handle))
+
+    def soon(self, call: tuple[Any, ...], life: Life) -> None:
+        """:meth:`call_soon` into a node, for what is called with every turn of it."""
+        self._ready.append(SimHandle(call, life.context, life, self.now_s))
+
     def after(self, seconds: float) -> asyncio.Future[None]:
         """A future that is done so much later: what ``asyncio.sleep`` gives, without what that is wrapped in."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
@@ -219,42 +229,41 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._stop = False
 
     def _run(self, until: float, done: Callable[[], bool] | None, idle: bool) -> bool:
-        ready, timers, near = self._ready, self._timers, self._timers.near
+        ready, timers, near, watchers = self._ready, self._timers, self._timers.near, self.watchers
         while True:
-            self._run_ready()
-            if self._stop:
-                return False
-            for watcher in self.watchers:
-                watcher()
-            if done is not None and done():
-                return True
-            while near or timers.advance():
-                handle = near[0][2]
-                life = handle.life
-                if handle.call and (life is None or not life.over):
-                    break
+            if ready:
+                handle = ready.popleft()
+            else:  # time is about to pass
+                if self._stop:
+                    return False
+                for watcher in watchers:
+                    watcher()
+                if done is not None and done():
+                    return True
+                while near or timers.advance():
+                    when, _, handle = near[0]
+                    life = handle.life
+                    if handle.call and (life is None or not life.over):
+                        break
+                    heappop(near)
+                else:
+                    if not idle:
+                        raise Stalled(
+                            f"nothing can ever run after {self.now_s:.6f} s, and what is waited for is not there"
+                        )
+                    self.now_s = until
+                    return False
+                if when > until:
+                    self.now_s = until
+                    timers.retreat(until)
+                    return False
+                self.now_s = when
+                if when - self._instant > INSTANT_S:
+                    self._instant = when
+                    self._callbacks_max = self.callbacks + CALLBACKS_PER_INSTANT_MAX
                 heappop(near)
-            else:
-                if not idle:
-                    raise Stalled(f"nothing can ever run after {self.now_s:.6f} s, and what is waited for is not there")
-                self.now_s = until
-                return False
-            when = near[0][0]
-            if when > until:
-                self.now_s = until
-                timers.retreat(until)
-                return False
-            self.now_s = when
-            if when - self._instant > INSTANT_S:
-                self._instant = when
-                self._callbacks_max = self.callbacks + CALLBACKS_PER_INSTANT_MAX
-            while near and near[0][0] == when:
-                ready.append(heappop(near)[2])
-
-    def _run_ready(self) -> None:
-        ready = self._ready
-        while ready:
-            handle = ready.popleft()
+                while near and near[0][0] == when:
+                    ready.append(heappop(near)[2])
             call = handle.call
             if not call:
                 continue

@@ -17,7 +17,8 @@ import google_crc32c
 
 from cluster.sim.loop import Life, SimLoop
 
-_stamp = struct.Struct(">d")
+_stamp = struct.Struct(">d").pack
+_extend = google_crc32c.extend
 _DUPLICATE_DELAY_S: Final = 0.01
 
 
@@ -178,11 +179,11 @@ class SimNetwork:
             self.counters.unreachable += 1
         else:
             self.counters.delivered += 1
-            now = self._loop.now_s
-            self.fingerprint = google_crc32c.extend(self.fingerprint, _stamp.pack(now) + link.name + payload)
+            loop = self._loop
+            self.fingerprint = _extend(self.fingerprint, b"%b%b%b" % (_stamp(loop.now_s), link.name, payload))
             if self.watch is not None:
-                self.watch(now, link.source, link.target, payload)
+                self.watch(loop.now_s, link.source, link.target, payload)
             if endpoint.life is None:
                 endpoint.deliver(link.source, payload)
             else:
-                self._loop.call_into(endpoint.life, endpoint.deliver, link.source, payload)
+                loop.call_into(endpoint.life, endpoint.deliver, link.source, payload)

@@ -39,6 +39,13 @@ class Timers(Generic[T]):
         self._waiting = 0
         self._waiting_max = _SCAN_MIN
 
+    def put(self, entry: tuple[float, int, T]) -> None:
+        """Put in an entry, whenever it is."""
+        if entry[0] < self.until:
+            heappush(self.near, entry)
+        else:
+            self.put_later(entry)
+
     def put_later(self, entry: tuple[float, int, T]) -> None:
         """Put in an entry that is not before ``until``."""
         number = int(min(entry[0], _FOREVER_S) * SLOTS_PER_S)

@@ -32,39 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class WorldHandle:
-    """A call to come on a clock that may be changed meanwhile."""
-
-    __slots__ = ("_callback", "_timer", "_when", "_world")
-
-    def __init__(self, world: SimWorld, when: float, callback: Callable[[], None]) -> None:
-        self._world = world
-        self._when = when
-        self._callback: Callable[[], None] | None = callback
-        self._timer: SimHandle = self._arm()
-
-    def _arm(self) -> SimHandle:
-        world = self._world
-        loop = world.loop
-        return loop.post(max(loop.now_s, world.clock.true_time_of(self._when)), (self._fire,), world.life.context)
-
-    def _fire(self) -> None:
-        world, callback = self._world, self._callback
-        if callback is None:
-            return
-        if world.clock.boot() < self._when:
-            # The clock was slowed down, or rounding is against us: never early, and always a step further.
-            true = max(world.clock.true_time_of(self._when), math.nextafter(world.loop.time(), math.inf))
-            self._timer = world.loop.call_at(true, self._fire, context=world.life.context)
-            return
-        self._callback = None
-        callback()
-
-    def cancel(self) -> None:
-        self._callback = None
-        self._timer.cancel()
-
-
 class SimWorld:
     """Implements :class:`cluster.node.world.World`. Once its life is over every method raises :class:`NodeEnded`."""
 
@@ -93,18 +60,36 @@ class SimWorld:
         if self.life.over:
             raise NodeEnded(f"{self.name} is not running any more")
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> WorldHandle:
-        self.check_alive()
-        return WorldHandle(self, when, callback)
+    def call_at(self, when: float, callback: Callable[[], None]) -> SimHandle:
+        life = self.life
+        if life.over:
+            self.check_alive()
+        loop = self.loop
+        true = self.clock.true_time_of(when)
+        handle = loop.post(true if true > loop.now_s else loop.now_s, (), life.context)
+        handle.call = (self._due, handle, when, callback)
+        return handle
+
+    def _due(self, handle: SimHandle, when: float, callback: Callable[[], None]) -> None:
+        """It is time for a call, unless the clock was changed meanwhile."""
+        if self.clock.boot() < when:
+            # The clock was slowed down, or rounding is against us: never early, and always a step further.
+            true = max(self.clock.true_time_of(when), math.nextafter(self.loop.now_s, math.inf))
+            self.loop.post_again(true, handle)
+            return
+        handle.call = ()  # or the handle would be held by itself, until the garbage collector comes by
+        callback()
 
     def soon(self, callback: Callable[[], None]) -> None:
-        self.check_alive()
-        self.loop.call_soon(callback, context=self.life.context)
+        life = self.life
+        if life.over:
+            self.check_alive()
+        self.loop.soon((callback,), life)
 
     async def sleep(self, seconds: float) -> None:
         self.check_alive()
         future: asyncio.Future[None] = self.loop.create_future()
-        handle = WorldHandle(self, self.now() + max(0.0, seconds), partial(finish, future))
+        handle = self.call_at(self.now() + max(0.0, seconds), partial(finish, future))
         try:
             await future
         finally:
@@ -129,7 +114,8 @@ class SimWorld:
             self._simulation.on_escape(self.life, error)
 
     def send(self, peer: str, payload: bytes) -> None:
-        self.check_alive()
+        if self.life.over:
+            self.check_alive()
         self._network.send(self.name, peer, payload)
 
     def on_message(self, handler: MessageHandler) -> None:

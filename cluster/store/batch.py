@@ -97,8 +97,21 @@ def seal(
     return b"".join((MAGIC, check.to_bytes(4, "little"), front, padded)), check
 
 
-def parse(data: bytes, offset: int, store: int, segment: int) -> Batch | None:
-    """The batch that begins at ``offset``, or None where no sound header of this store and segment stands there."""
+class _Front(NamedTuple):
+    """What a sound header says."""
+
+    check: int
+    sequence: int
+    durable: int
+    previous: int
+    body_check: int
+    records: int
+    bodies: int
+    """Where the bodies begin in the data."""
+    end: int
+
+
+def _front(data: bytes, offset: int, store: int, segment: int) -> _Front | None:
     if data[offset : offset + 4] != MAGIC or offset + HEADER.size > len(data):
         return None
     (
@@ -121,11 +134,26 @@ def parse(data: bytes, offset: int, store: int, segment: int) -> Batch | None:
     if front_end > len(data) or _crc(data[offset + CHECKED_FROM : front_end]) != check:
         return None
     used = HEADER.size + directory_bytes + body_bytes
-    end = offset + used + (-used % ALIGN_BYTES)
-    body = data[front_end:end]
-    intact = end <= len(data) and _crc(body) == body_check
-    records = _records(data, offset + HEADER.size, n, body if intact else None)
-    return Batch(offset, end, sequence, durable, previous, check, records, intact)
+    return _Front(check, sequence, durable, previous, body_check, n, front_end, offset + used + (-used % ALIGN_BYTES))
+
+
+def parse(data: bytes, offset: int, store: int, segment: int) -> Batch | None:
+    """The batch that begins at ``offset``, or None where no sound header of this store and segment stands there."""
+    front = _front(data, offset, store, segment)
+    if front is None:
+        return None
+    end, body = front.end, data[front.bodies : front.end]
+    intact = end <= len(data) and _crc(body) == front.body_check
+    records = _records(data, offset + HEADER.size, front.records, body if intact else None)
+    return Batch(offset, end, front.sequence, front.durable, front.previous, front.check, records, intact)
+
+
+def end_of_sound(data: bytes, offset: int, store: int, segment: int) -> int:
+    """Where the batch at ``offset`` ends, if every byte of it is there and sound, else 0: for who wants no records."""
+    front = _front(data, offset, store, segment)
+    if front is None or front.end > len(data) or _crc(data[front.bodies : front.end]) != front.body_check:
+        return 0
+    return front.end
 
 
 def _records(data: bytes, at: int, count: int, body: bytes | None) -> tuple[Record, ...]:

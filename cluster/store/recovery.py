@@ -27,7 +27,7 @@ from struct import Struct
 import google_crc32c
 
 from cluster.node.world import LogDirectory
-from cluster.store.batch import ALIGN_BYTES, HARD_STATE, Batch, Record, parse
+from cluster.store.batch import ALIGN_BYTES, HARD_STATE, Batch, Record, end_of_sound, parse
 
 STATE_NAME = "wal-state"
 STATE = Struct("<4sIQQQ")
@@ -227,8 +227,7 @@ def _scan(directory: LogDirectory, name: str, store: int) -> Iterator[_Found]:
     yield from _parts(name, number, data, store)
 
 
-def _parts(name: str, number: int, data: bytes, store: int) -> Iterator[_Found]:
-    offset = 0
+def _parts(name: str, number: int, data: bytes, store: int, offset: int = 0) -> Iterator[_Found]:
     while offset < len(data):
         batch = parse(data, offset, store, number)
         if batch is not None:
@@ -247,7 +246,10 @@ def examine(name: str, data: bytes, store: int) -> list[tuple[int, str]]:
     number = segment_number(name)
     assert number is not None
     wrong: list[tuple[int, str]] = []
-    for place in _parts(name, number, data, store):
+    sound = 0
+    while sound < len(data) and (end := end_of_sound(data, sound, store, number)):
+        sound = end
+    for place in _parts(name, number, data, store, sound):
         if isinstance(place.item, _Hole):
             wrong.append((place.item.offset, place.item.detail))
         elif not place.item.intact:

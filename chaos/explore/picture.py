@@ -17,7 +17,7 @@ from chaos.explore.faults import Faults
 from chaos.explore.play import Finding, play
 from chaos.explore.scenario import Scenario
 from chaos.explore.stage import Planted, Stage
-from cluster.core.messages import Accept, AcceptReply, Ask, AskReply, Prepare, Promise, Refuse, Relinquish
+from cluster.core.messages import Accept, AcceptReply, Ask, AskReply, Decided, Prepare, Promise, Refuse, Relinquish
 from cluster.node import codec
 from cluster.node.catalog import SYSTEM_GROUP
 
@@ -104,6 +104,8 @@ def describe(message: Any) -> tuple[str, str] | None:
             return f"accept {message.ballot}, commit {message.commit}", "phase2"
         first, last = message.entries[0].slot, message.entries[-1].slot
         return f"accept {message.ballot} slots {first}-{last}, commit {message.commit}", "phase2"
+    if isinstance(message, Decided):
+        return f"decided {message.ballot} to {message.slot}", "phase2"
     if isinstance(message, AcceptReply):
         return f"accepted {message.ballot} to {message.matched}", "reply"
     if isinstance(message, Refuse):

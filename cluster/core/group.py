@@ -74,6 +74,7 @@ from cluster.core.messages import (
     Ask,
     AskReply,
     Committed,
+    Decided,
     Entry,
     Gone,
     Installed,
@@ -93,6 +94,7 @@ __all__ = ["Group", "GroupOptions", "HardState", "Rng", "Role"]
 _HANDLERS = {
     Accept: replication.on_accept,
     AcceptReply: replication.on_accept_reply,
+    Decided: replication.on_decided,
     Prepare: election.on_prepare,
     Promise: election.on_promise,
     Refuse: election.on_refuse,

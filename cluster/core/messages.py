@@ -177,6 +177,14 @@ class Relinquish(NamedTuple):
     successor: int
 
 
+class Decided(NamedTuple):
+    """Everything up to ``slot`` of the log of ``ballot``'s leader is decided. Nobody answers it: whoever has sent
+    nothing since that tells of the commit is asked by an :class:`Accept` later."""
+
+    ballot: Ballot
+    slot: int
+
+
 class Gone(NamedTuple):
     """The replica that a message was meant for does not exist on that node, or has lost its memory.
 
@@ -206,9 +214,9 @@ class Heartbeat(NamedTuple):
     granted_s: float
 
 
-Message = Prepare | Promise | Refuse | Accept | AcceptReply | Ask | AskReply | Relinquish | Gone
+Message = Prepare | Promise | Refuse | Accept | AcceptReply | Ask | AskReply | Relinquish | Gone | Decided
 KINDS: tuple[type, ...] = (
-    Prepare, Promise, Refuse, Accept, AcceptReply, Ask, AskReply, Relinquish, Gone, Heartbeat,
+    Prepare, Promise, Refuse, Accept, AcceptReply, Ask, AskReply, Relinquish, Gone, Heartbeat, Decided,
 )  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 The leader sends without waiting for answers, within a window per follower, all that was proposed since the last take
 in one Accept. A follower takes entries only where it has the one before them; else it says from where it needs them
-(``need``). All effects of losing a message are repaired from one deadline, which runs only while some live member has
-yet to acknowledge entries, the commit position, or the lease.
+(``need``). Followers hear of a commit with the next entries, or at once where none are under way. While writes follow
+upon each other that word is one-way, since the acknowledgement of the next entries says that it came; where none have
+come for a while it is an Accept, whose answer does. All effects of losing a message are repaired from one deadline,
+which runs only while some live member has yet to acknowledge entries, the commit position, or the lease.
 """
 
 from __future__ import annotations
@@ -15,7 +17,19 @@ from cluster.core.ballot import NO_BALLOT
 from cluster.core.effects import Send
 from cluster.core.failures import Busy, NotLeader, ProtocolBroken
 from cluster.core.log import ENTRY_OVERHEAD_BYTES, weight
-from cluster.core.messages import DATA, NOOP, OUTBID, Accept, AcceptReply, Entry, Gone, Installed, Refuse, Snapshot
+from cluster.core.messages import (
+    DATA,
+    NOOP,
+    OUTBID,
+    Accept,
+    AcceptReply,
+    Decided,
+    Entry,
+    Gone,
+    Installed,
+    Refuse,
+    Snapshot,
+)
 from cluster.core.state import Candidacy, Leading, Progress, State, check_payloads
 
 # --- the leader -------------------------------------------------------------------------------------------------------
@@ -166,15 +180,33 @@ def wake(state: State, leading: Leading, now: float) -> None:
     """Send alone what found nothing to ride on, and again what was not acknowledged."""
     state.now = now
     if leading.commit_at is not None and now >= leading.commit_at:
-        leading.commit_at = None
-        for progress in leading.progress.values():
-            progress.poke = progress.poke or progress.sent_commit < state.commit
+        _tell(state, leading)
     if leading.resend_at is not None and now >= leading.resend_at:
         leading.resend_at = None
+        again = []
         for progress in leading.progress.values():
-            if _owed(state, progress) and now >= progress.heard_at + state.options.resend_s:
+            if not _owed(state, progress):
+                continue
+            patient_until = progress.heard_at + state.options.resend_s
+            if now >= patient_until:
                 progress.rewind(progress.matched + 1)
                 progress.poke = True
+            elif state.leases.granted(progress.member.node, now) is not None:
+                again.append(patient_until)
+        if again:
+            leading.resend_at = min(again)
+
+
+def _tell(state: State, leading: Leading) -> None:
+    """See that everybody hears of the commit now. Who writes seldom asks for an answer with it: waiting for one from
+    the next write would take a message more."""
+    leading.commit_at = None
+    seldom = state.now >= leading.told_at + state.options.resend_s
+    leading.told_at = state.now
+    for progress in leading.progress.values():
+        if progress.sent_commit < state.commit:
+            progress.tell = True
+            progress.poke = progress.poke or seldom
 
 
 def _owed(state: State, progress: Progress) -> bool:
@@ -189,12 +221,17 @@ def flush(state: State) -> None:
     leading = state.leading
     if leading is None:
         return
+    if leading.commit_at is not None and state.now >= leading.commit_at:
+        _tell(state, leading)
     shared: dict[tuple[int, int], Accept] = {}
-    outstanding = False
+    outstanding = untold = False
     for progress in leading.progress.values():
-        _send_to(state, progress, shared)
+        _send_to(state, leading, progress, shared)
+        untold = untold or progress.sent_commit < state.commit
         if not outstanding and _owed(state, progress):
             outstanding = state.leases.granted(progress.member.node, state.now) is not None
+    if state.sends and not untold:
+        leading.commit_at = None  # it rode on entries
     if leading.resend_at is None and outstanding:
         leading.resend_at = state.now + state.options.resend_s
 
@@ -206,14 +243,16 @@ def is_due(state: State) -> bool:
     leading = state.leading
     if leading is None:
         return False
+    if leading.commit_at is not None and state.now >= leading.commit_at:
+        return True
     last, resting = state.log.last_slot, leading.resend_at is None
     return any(
-        progress.poke or progress.next <= last or (resting and _owed(state, progress))
+        progress.poke or progress.tell or progress.next <= last or (resting and _owed(state, progress))
         for progress in leading.progress.values()
     )
 
 
-def _send_to(state: State, progress: Progress, shared: dict[tuple[int, int], Accept]) -> None:
+def _send_to(state: State, leading: Leading, progress: Progress, shared: dict[tuple[int, int], Accept]) -> None:
     """What one follower is due. Followers that are due the same share the message object."""
     log, options = state.log, state.options
     replica = progress.member.replica
@@ -232,6 +271,13 @@ def _send_to(state: State, progress: Progress, shared: dict[tuple[int, int], Acc
     if progress.poke:
         progress.poke = False
         state.sends.append(Send(progress.member, _accept(state, progress, shared, with_entries=False), 0))
+    elif progress.tell and progress.sent_commit < state.commit:
+        progress.sent_commit = state.commit
+        notice = leading.notice
+        if notice is None or notice.slot != state.commit:
+            notice = leading.notice = Decided(state.promised, state.commit)
+        state.sends.append(Send(progress.member, notice, 0))
+    progress.tell = False
 
 
 def _accept(state: State, progress: Progress, shared: dict[tuple[int, int], Accept], *, with_entries: bool) -> Accept:
@@ -283,6 +329,16 @@ def on_accept(state: State, sender: int, message: Accept, now: float) -> None:
         state.deadline = state.asking = None
     elif state.deadline is None:
         election.unsettle(state, now)  # doubts already under way go on: a leader without a lease may be a lost one
+
+
+def on_decided(state: State, sender: int, message: Decided, now: float) -> None:
+    """Word of a commit from the leader that is followed here; any other's says nothing of this log."""
+    state.now = now
+    if message.ballot != state.promised or message.ballot != state.leader or message.ballot.replica != sender:
+        return
+    commit = min(message.slot, state.matched)
+    if commit > state.commit:
+        state.commit_to(commit)
 
 
 def _take_entries(state: State, message: Accept) -> int:

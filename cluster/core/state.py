@@ -17,7 +17,7 @@ from cluster.core.effects import Effects, Send
 from cluster.core.failures import BrokenHistory, Misuse, ProtocolBroken
 from cluster.core.lease import LeaseView
 from cluster.core.log import Log
-from cluster.core.messages import Accepted, Committed, Entry, Installed, Message, Promised, Record, Snapshot
+from cluster.core.messages import Accepted, Committed, Decided, Entry, Installed, Message, Promised, Record, Snapshot
 from cluster.core.quorum import Quorum
 
 
@@ -183,6 +183,9 @@ class Progress:
     rewound: int = 0
     rewound_at: float = 0.0
     poke: bool = True
+    """Whether it is to be sent an Accept in any case, and so to answer."""
+    tell: bool = False
+    """Whether it is to be told of the commit, if nothing else that tells it goes out."""
     confirmed: tuple[int, int] = (0, 0)
     unconfirmed: bool = True
 
@@ -208,6 +211,11 @@ class Leading:
     lease_deadline: float | None = None
     resend_at: float | None = None
     commit_at: float | None = None
+    """When those who were not told of the commit by then are told of it."""
+    told_at: float = 0.0
+    """When that was last done."""
+    notice: Decided | None = None
+    """The last word of a commit, which goes to several as the same message."""
 
     def matched(self, replica: int) -> int:
         progress = self.progress.get(replica)

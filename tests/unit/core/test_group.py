@@ -256,6 +256,7 @@ def test_a_payload_that_is_no_configuration_is_refused(payload: bytes) -> None:
 def test_tags_of_messages_and_records_are_stable() -> None:
     assert [kind.__name__ for kind in KINDS] == [
         "Prepare", "Promise", "Refuse", "Accept", "AcceptReply", "Ask", "AskReply", "Relinquish", "Gone", "Heartbeat",
+        "Decided",
     ]  # fmt: skip
     assert [kind.__name__ for kind in RECORDS] == ["Promised", "Accepted", "Committed", "Installed"]
     assert CONFIG == 2

@@ -26,10 +26,10 @@ class SimFiles:
         }
 
     def list(self) -> Mapping[str, int]:
-        return {name: len(content.durable) for name, content in sorted(self._contents.items())}
+        return {name: content.durable_size for name, content in sorted(self._contents.items())}
 
     def read(self, name: str, offset: int = 0, length: int = READ_BYTES_MAX) -> bytes:
-        return bytes(self._contents[name].data[offset : offset + length])
+        return self._contents[name].read(offset, length)
 
     def damage(self, one: Damage) -> None:
         """Change what is on the disk, and what readers see."""

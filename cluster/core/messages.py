@@ -40,9 +40,11 @@ class Promised(NamedTuple):
 
 class Accepted(NamedTuple):
     """The entry stands in the log at its slot; where it differs from what stood there, that and all above it are
-    gone."""
+    gone. When it was written, everything up to ``commit`` was known to be decided: a :class:`Committed` that costs no
+    record of its own."""
 
     entry: Entry
+    commit: int = 0
 
 
 class Committed(NamedTuple):

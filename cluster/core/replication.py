@@ -224,9 +224,10 @@ def flush(state: State) -> None:
     if leading.commit_at is not None and state.now >= leading.commit_at:
         _tell(state, leading)
     shared: dict[tuple[int, int], Accept] = {}
-    outstanding = untold = False
+    last, outstanding, untold = state.log.last_slot, False, False
     for progress in leading.progress.values():
-        _send_to(state, leading, progress, shared)
+        if progress.next <= last or progress.poke or progress.tell:
+            _send_to(state, leading, progress, shared)
         untold = untold or progress.sent_commit < state.commit
         if not outstanding and _owed(state, progress):
             outstanding = state.leases.granted(progress.member.node, state.now) is not None
@@ -246,10 +247,10 @@ def is_due(state: State) -> bool:
     if leading.commit_at is not None and state.now >= leading.commit_at:
         return True
     last, resting = state.log.last_slot, leading.resend_at is None
-    return any(
-        progress.poke or progress.tell or progress.next <= last or (resting and _owed(state, progress))
-        for progress in leading.progress.values()
-    )
+    for progress in leading.progress.values():
+        if progress.poke or progress.tell or progress.next <= last or (resting and _owed(state, progress)):
+            return True
+    return False
 
 
 def _send_to(state: State, leading: Leading, progress: Progress, shared: dict[tuple[int, int], Accept]) -> None:

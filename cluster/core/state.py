@@ -102,14 +102,14 @@ class HardState:
             self.commit = max(self.commit, min(record.slot, log.last_slot))
         elif isinstance(record, Accepted):
             entry = record.entry
-            if entry.slot <= log.base_slot or log.holds(entry.slot, entry.ballot):
-                return
-            if entry.slot <= self.commit:
-                raise BrokenHistory(f"slot {entry.slot} was rewritten although {self.commit} was committed")
-            if entry.slot > log.last_slot + 1:
-                raise BrokenHistory(f"slot {entry.slot} follows slot {log.last_slot}: records are missing")
-            log.truncate(entry.slot)
-            log.append(entry)
+            if entry.slot > log.base_slot and not log.holds(entry.slot, entry.ballot):
+                if entry.slot <= self.commit:
+                    raise BrokenHistory(f"slot {entry.slot} was rewritten although {self.commit} was committed")
+                if entry.slot > log.last_slot + 1:
+                    raise BrokenHistory(f"slot {entry.slot} follows slot {log.last_slot}: records are missing")
+                log.truncate(entry.slot)
+                log.append(entry)
+            self.commit = max(self.commit, min(record.commit, log.last_slot))
         elif record.slot >= log.base_slot:
             log.install(record.slot, record.config, record.ballot)
             self.commit = max(self.commit, record.slot)
@@ -371,7 +371,8 @@ class State:
         log.append(entry)
         if log.config is not config:
             self.note_config()
-        self.vote_seq = self.write(Accepted(entry))
+        self.recorded_commit = self.commit
+        self.vote_seq = self.write(Accepted(entry, self.commit))
         self.unstable.append((self.vote_seq, entry.slot))
 
     def promise(self, ballot: Ballot) -> None:
@@ -433,8 +434,11 @@ class State:
         leading = self.leading
         if leading is None:
             return self.deadline
-        times = [at for at in (leading.resend_at, leading.commit_at, leading.lease_deadline) if at is not None]
-        return min(times) if times else None
+        wake_at, at = leading.resend_at, leading.commit_at
+        if at is not None and (wake_at is None or at < wake_at):
+            wake_at = at
+        at = leading.lease_deadline
+        return at if at is not None and (wake_at is None or at < wake_at) else wake_at
 
 
 def check_payloads(payloads: Iterable[bytes]) -> None:

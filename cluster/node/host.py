@@ -72,7 +72,8 @@ class Host:
         self._callers: dict[str, None] = {}
         """Nodes that ask this one for its support, while a replica here does not know yet who its group is."""
         self._unsynced: dict[str, Replica] = {}
-        self._sync_wanted = asyncio.Event()
+        self._sync_wanted: asyncio.Future[None] | None = None
+        """What waits for anything to sync, while there is nothing."""
         self._outbox: dict[str, list[Parcel]] = {}
         self._encoded: dict[int, tuple[Message, msgspec.Raw]] = {}
         self._liveness_timer: Handle | None = None
@@ -327,14 +328,14 @@ class Host:
             self.rpc.notify(node, "g", parcels)
 
     def _on_parcels(self, sender: str, parcels: list[Parcel], responder: Responder) -> None:
-        now = self.world.now()
+        now, replicas, decode = self.world.now(), self.replicas, codec.decode_message
         for group, to, origin, tag, body in parcels:
             try:
-                message = codec.decode_message(tag, body)
+                message = decode(tag, body)
             except MALFORMED:
                 self.rpc.malformed += 1
                 continue
-            replica = self.replicas.get(group)
+            replica = replicas.get(group)
             if replica is None or replica.spec.replica != to:
                 if not isinstance(message, Gone):
                     gone = (group, origin, to, codec.tag_of(Gone()), msgspec.Raw(codec.encode(Gone())))
@@ -348,13 +349,21 @@ class Host:
     def appended(self, replica: Replica) -> None:
         """``replica`` put records into the log that are to be made durable."""
         self._unsynced[replica.spec.group] = replica
-        self._sync_wanted.set()
+        wanted, self._sync_wanted = self._sync_wanted, None
+        if wanted is not None and not wanted.done():
+            wanted.set_result(None)
+
+    async def _to_sync(self) -> dict[str, Replica]:
+        """Wait until anything is to be made durable: whose it is."""
+        if not self._unsynced:
+            self._sync_wanted = asyncio.get_running_loop().create_future()
+            await self._sync_wanted
+        unsynced, self._unsynced = self._unsynced, {}
+        return unsynced
 
     async def _sync_forever(self) -> None:
         while True:
-            await self._sync_wanted.wait()
-            self._sync_wanted.clear()
-            waiting, self._unsynced = self._unsynced, {}
+            waiting = await self._to_sync()
             try:
                 await self.wal.sync()
             except DiskFailed as error:
@@ -368,8 +377,6 @@ class Host:
                 replica.persisted(durable, now)
                 if replica.persisting:
                     self._unsynced[replica.spec.group] = replica
-            if self._unsynced:
-                self._sync_wanted.set()
             self._turns()
 
     async def _mark_forever(self) -> None:

@@ -100,19 +100,22 @@ class Replica:
 
     def turn(self, now: float) -> None:
         """Carry on as far as possible without waiting for anything."""
-        self._propose(now)
+        if self.machine.batch_due:
+            self._propose(now)
         effects = self.group.take()
-        self._persist(effects)
-        self._send(effects)
-        if effects.committed:
-            self._apply(effects.committed)
+        if effects.persist or effects.sends:
+            self._persist(effects)
+            self._send(effects)
+        committed = effects.committed
+        if committed:
+            self._apply(committed)
         self.leading = self.group.ready_to_serve
-        if effects.committed:
-            self._answer(effects.committed)
+        if committed:
+            self._answer(committed)
             if self.machine.batch_due:
                 self.host.touch(self)
         self._arm(effects.wake_at)
-        if effects.changed or effects.committed:
+        if effects.changed or committed:
             self._notice_changes()
         for member in effects.needs_snapshot:
             self.host.offer_snapshot(self, member)
@@ -250,14 +253,14 @@ class Replica:
             self.machine.proposed(slot, self.group.ballot)
 
     def _persist(self, effects: Effects) -> None:
+        if not effects.persist:
+            return
         append, name = self.host.wal.append, self.spec.group
-        last = 0
         for seq, record in effects.persist:
             index = record.entry.slot if isinstance(record, Accepted) else HARD_STATE
             last = append(name, index, codec.encode_record(record))
             self.persisting.append((last, seq))
-        if last:
-            self.host.appended(self)
+        self.host.appended(self)
 
     def _send(self, effects: Effects) -> None:
         for send in effects.sends:

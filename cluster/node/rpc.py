@@ -45,23 +45,23 @@ class RpcTimeout(RpcError):
 class Responder:
     """Answers one request, once. Later answers are dropped, as are answers to notices."""
 
-    __slots__ = ("_id", "_rpc", "done", "sender")
+    __slots__ = ("_id", "_rpc", "_sender", "done")
 
     def __init__(self, rpc: Rpc, sender: str, call_id: int) -> None:
         self._rpc = rpc
-        self.sender = sender
+        self._sender = sender
         self._id = call_id
         self.done = call_id == 0
 
     def reply(self, result: Any = None) -> None:
         if not self.done:
             self.done = True
-            self._rpc.world.send(self.sender, _encode((ANSWER, self._id, "", result)))
+            self._rpc.world.send(self._sender, _encode((ANSWER, self._id, "", result)))
 
     def refuse(self, code: str, detail: Any = None) -> None:
         if not self.done:
             self.done = True
-            self._rpc.world.send(self.sender, _encode((ANSWER, self._id, code, detail)))
+            self._rpc.world.send(self._sender, _encode((ANSWER, self._id, code, detail)))
 
 
 Method = Callable[[str, Any, Responder], None]
@@ -91,6 +91,8 @@ class Rpc:
         self._expiring: dict[float, deque[tuple[float, int, str, str]]] = {}
         # Ids start at a random point so that an answer meant for an earlier life of this node matches nothing.
         self._next_id = world.rng.getrandbits(40) + 1
+        self._nobody = Responder(self, "", 0)
+        """Waits for the answer to a notice."""
         self._taken: dict[str, tuple[set[int], set[int]]] = {}
         """By sender: requests that were taken lately, the newest in the first set; only asked, never gone through."""
         world.on_message(self._on_message)
@@ -182,7 +184,7 @@ class Rpc:
                 self._answered(call_id, name, body)
                 return
             entry = self._methods.get(name)
-            responder = Responder(self, sender, call_id if kind == REQUEST else 0)
+            responder = Responder(self, sender, call_id) if kind == REQUEST else self._nobody
             if entry is None:
                 responder.refuse("no-method", name)
                 return

@@ -102,15 +102,15 @@ class _Truth:
 
     def take(self, record: Record) -> None:
         """A record became durable."""
-        if isinstance(record, Promised):
+        if isinstance(record, Accepted):
+            slot, ballot, _, _ = record.entry
+            for beyond in range(slot + 1, self.last + 1):
+                self.held.pop(beyond, None)
+            self.held[slot] = ballot
+            self.ever.add((slot, ballot))
+            self.last = slot
+        elif isinstance(record, Promised):
             self.promised = max(self.promised, record.ballot)
-        elif isinstance(record, Accepted):
-            entry = record.entry
-            for slot in range(entry.slot + 1, self.last + 1):
-                self.held.pop(slot, None)
-            self.held[entry.slot] = entry.ballot
-            self.ever.add((entry.slot, entry.ballot))
-            self.last = entry.slot
         elif isinstance(record, Installed):
             if record.slot > self.last or self.held.get(record.slot, record.ballot) != record.ballot:
                 self.held.clear()
@@ -144,7 +144,7 @@ class _Journal:
         def watched() -> tuple[int, int]:
             result = write()
             content = self._files[self._wal._file.name]
-            self._batches.append((content, len(content.data), self._wal._appended))
+            self._batches.append((content, content.size, self._wal._appended))
             return result
 
         host.wal._write = watched  # type: ignore[method-assign]
@@ -152,7 +152,7 @@ class _Journal:
     def durable(self) -> int:
         """The log is on the disk up to this position."""
         batches = self._batches
-        while batches and len(batches[0][0].durable) >= batches[0][1]:
+        while batches and batches[0][0].durable_size >= batches[0][1]:
             self._durable = batches.popleft()[2]
         return self._durable
 
@@ -225,8 +225,8 @@ class Invariants:
         outbox = host.outbox
 
         def watched(node: str, replica: Replica, to: int, message: Message) -> None:
-            if isinstance(message, _VOTES):
-                self._voted(replica, message)
+            if type(message) in _VOTES:
+                self._voted(replica, message)  # type: ignore[arg-type]
             outbox(node, replica, to, message)
 
         host.outbox = watched  # type: ignore[method-assign]
@@ -273,7 +273,7 @@ class Invariants:
     def looked(self, view: _View) -> None:
         """A replica has had its turn."""
         state = view.replica.group._state
-        role, ballot = state.role, state.promised
+        role, ballot = state.role if state.leading is None else Role.LEADER, state.promised
         if role is not view.seen or (ballot is not view.ballot and ballot != view.ballot):
             view.seen = role
             self._role_changed(view, role.value, ballot)
@@ -465,12 +465,13 @@ def _wrap(replica: Replica, view: _View, watch: Invariants) -> None:
     def watched_persist(effects: Any) -> None:
         persist(effects)
         for _, message, _ in effects.sends:
-            if isinstance(message, AcceptReply):
+            if type(message) is AcceptReply:
                 log, matched = replica.group._state.log, message.matched
                 if log.base_slot < matched <= log.last_slot:
                     truth.meant[id(message)] = (matched, log.ballot_at(matched))
-        for at, (_, record) in enumerate(effects.persist, -len(effects.persist)):
-            truth.pending.append((replica.persisting[at][0], record))
+        if effects.persist:
+            for at, (_, record) in enumerate(effects.persist, -len(effects.persist)):
+                truth.pending.append((replica.persisting[at][0], record))
 
     def watched_installed(slot: int) -> None:
         installed(slot)

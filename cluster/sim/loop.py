@@ -115,6 +115,45 @@ class SimHandle(msgspec.Struct, eq=False):
         return self._when
 
 
+class Nap:
+    """What a task waits for that only lets time pass: as much of a future as a task asks for. The timer wakes the task
+    itself, where it would end a future, which would have the task woken."""
+
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_handle", "_loop", "_when")
+
+    def __init__(self, loop: SimLoop, when: float) -> None:
+        self._loop = loop
+        self._when = when
+        self._cancelled = False
+        self._handle: SimHandle | None = None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+        if self._cancelled:
+            raise asyncio.CancelledError
+
+    def get_loop(self) -> SimLoop:
+        return self._loop
+
+    def add_done_callback(self, wake: Callable[[Nap], None], *, context: contextvars.Context) -> None:
+        self._handle = self._loop.post(self._when, (wake, self), context)
+
+    def result(self) -> None:
+        if self._cancelled:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: Any = None) -> bool:
+        """The task that waits is cancelled: it goes on at once, by an exception."""
+        handle = self._handle
+        if handle is None or not handle.call or self._cancelled:
+            return False
+        self._cancelled = True
+        self._loop.call_soon(*handle.call, context=handle.context)
+        handle.cancel()
+        return True
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """See the module. Only what pure asyncio code needs is there; the rest raises ``NotImplementedError``."""
 
@@ -170,7 +209,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def post(self, when: float, call: tuple[Any, ...], context: contextvars.Context) -> SimHandle:
         """:meth:`call_at` for what is called for every message: no time before now, nothing optional."""
-        handle = SimHandle(call, context, context.get(_life), when)
+        handle = SimHandle(call, context, None if context is self.harness else context.get(_life), when)
         self._sequence = sequence = self._sequence + 1
         timers = self._timers
         if when < timers.until:
@@ -189,11 +228,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         """:meth:`call_soon` into a node, for what is called with every turn of it."""
         self._ready.append(SimHandle(call, life.context, life, self.now_s))
 
-    def after(self, seconds: float) -> asyncio.Future[None]:
-        """A future that is done so much later: what ``asyncio.sleep`` gives, without what that is wrapped in."""
-        future: asyncio.Future[None] = asyncio.Future(loop=self)
-        self.post(self.now_s + seconds, (finish, future), contextvars.copy_context())
-        return future
+    def after(self, seconds: float) -> Nap:
+        """To be awaited at once, by a task, which goes on so much later: ``asyncio.sleep`` in one callback."""
+        return Nap(self, self.now_s + seconds)
 
     def call_into(self, life: Life, *call: Any) -> None:
         """Run something of a node's at once, in its own context: what it starts is the node's, what escapes its bug.

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import google_crc32c
 
-from cluster.sim.loop import Life, SimLoop
+from cluster.sim.loop import Life, NodeEnded, SimLoop
 
 _stamp = struct.Struct(">d").pack
 _extend = google_crc32c.extend
@@ -84,6 +84,7 @@ class SimNetwork:
         """A checksum over every message delivered: when, from whom, to whom, what."""
         self.watch: Callable[[float, str, str, bytes], None] | None = None
         """Called for every message delivered: true time, sender, receiver, payload."""
+        self._arrival = self._arrive
 
     def attach(self, endpoint: Endpoint) -> None:
         """Messages to this name go here from now on."""
@@ -165,7 +166,7 @@ class SimNetwork:
             if arrival < link.last_arrival:
                 arrival = link.last_arrival
             link.last_arrival = arrival
-        loop.post(arrival, (self._arrive, link, payload), loop.harness)
+        loop.post(arrival, (self._arrival, link, payload), loop.harness)
         if duplicate and rng.random() < duplicate:
             counters.duplicated += 1
             again = arrival + rng.random() * _DUPLICATE_DELAY_S
@@ -180,10 +181,18 @@ class SimNetwork:
         else:
             self.counters.delivered += 1
             loop = self._loop
-            self.fingerprint = _extend(self.fingerprint, b"%b%b%b" % (_stamp(loop.now_s), link.name, payload))
+            self.fingerprint = _extend(self.fingerprint, _stamp(loop.now_s) + link.name + payload)
             if self.watch is not None:
                 self.watch(loop.now_s, link.source, link.target, payload)
-            if endpoint.life is None:
+            life = endpoint.life
+            if life is None:
                 endpoint.deliver(link.source, payload)
-            else:
-                loop.call_into(endpoint.life, endpoint.deliver, link.source, payload)
+            elif life.halted:
+                loop.call_into(life, endpoint.deliver, link.source, payload)
+            else:  # as call_into does it, without the call
+                try:
+                    life.context.run(endpoint.deliver, link.source, payload)
+                except NodeEnded:
+                    return
+                except Exception as error:
+                    loop.on_error(life, error)

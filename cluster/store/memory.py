@@ -10,7 +10,6 @@ Tests use it directly; ``cluster/sim`` builds its disks on it, charging virtual 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from cluster.node.world import DiskFailed, LogFile, PageFile, Rng
 
@@ -20,51 +19,94 @@ SyncTime = Callable[[], Awaitable[None]]
 """Awaited within each asynchronous sync, before its bytes count as durable."""
 
 
-@dataclass(slots=True)
 class Content:
-    """One file: what readers see, what would survive, and the writes in between, oldest first."""
+    """One file: what readers see, what would survive, and the writes in between, oldest first.
 
-    data: bytearray = field(default_factory=bytearray)
-    durable: bytearray = field(default_factory=bytearray)
-    pending: list[tuple[int, bytes | None]] = field(default_factory=list)
-    """(offset, bytes) for a write, (size, None) for a truncation."""
+    Logs are only ever appended to, and then what would survive is how far what readers see was synced. It becomes bytes
+    of its own at the first write that is no appending, or when somebody asks for the bytes, to damage them.
+    """
+
+    __slots__ = ("_data", "_durable", "_synced", "pending")
+
+    def __init__(self, data: bytearray | None = None, durable: bytearray | None = None) -> None:
+        self._data = bytearray() if data is None else data
+        self._durable = durable
+        self._synced = 0
+        """Bytes from the beginning that would survive, while they have no bytes of their own."""
+        self.pending: list[tuple[int, bytes | None]] = []
+        """(offset, bytes) for a write, (size, None) for a truncation."""
+
+    @property
+    def data(self) -> bytearray:
+        """What readers see; may be changed, which leaves alone what would survive."""
+        self._part()
+        return self._data
+
+    @property
+    def durable(self) -> bytearray:
+        """What would survive; may be changed, which leaves alone what readers see."""
+        return self._part()
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    @property
+    def durable_size(self) -> int:
+        return self._synced if self._durable is None else len(self._durable)
+
+    def _part(self) -> bytearray:
+        if self._durable is None:
+            self._durable = self._data[: self._synced]
+        return self._durable
+
+    def read(self, offset: int = 0, length: int | None = None) -> bytes:
+        data = self._data
+        return bytes(data if length is None else data[offset : offset + length])
 
     def write(self, offset: int, data: bytes) -> None:
-        _put(self.data, offset, data)
+        if offset < len(self._data):
+            self._part()
+        _put(self._data, offset, data)
         self.pending.append((offset, data))
 
     def truncate(self, size: int) -> None:
-        _cut(self.data, size)
+        self._part()
+        _cut(self._data, size)
         self.pending.append((size, None))
 
     def sync(self, count: int) -> int:
         """Make the oldest ``count`` pending operations durable; returns the bytes that this wrote."""
-        written = 0
+        durable, written = self._durable, 0
         for offset, data in self.pending[:count]:
             if data is None:
-                _cut(self.durable, offset)
+                _cut(self._part(), offset)
+                continue
+            if durable is None:
+                self._synced = offset + len(data)
             else:
-                _put(self.durable, offset, data)
-                written += len(data)
+                _put(durable, offset, data)
+            written += len(data)
         del self.pending[:count]
         return written
 
     def crash(self, rng: Rng | None) -> None:
         """Forget what was not synced, or, with ``rng``, keep each unsynced sector with probability one half."""
+        durable = self._part()
         if rng is not None:
             for offset, data in self.pending:
                 if data is None:
                     if rng.random() < 0.5:
-                        _cut(self.durable, offset)
+                        _cut(durable, offset)
                 else:
-                    _keep_some_sectors(self.durable, offset, data, rng)
-        self.pending.clear()
-        self.data = bytearray(self.durable)
+                    _keep_some_sectors(durable, offset, data, rng)
+        self.replace(durable)
 
-    def replace(self, data: bytes) -> None:
+    def replace(self, data: bytes | bytearray) -> None:
         """Set the whole file, durably (an atomic rename, or damage done from outside)."""
-        self.data = bytearray(data)
-        self.durable = bytearray(data)
+        self._data = bytearray(data)
+        self._durable = None
+        self._synced = len(data)
         self.pending.clear()
 
 
@@ -151,11 +193,11 @@ class MemoryLogFile:
 
     @property
     def size(self) -> int:
-        return len(self._content.data)
+        return self._content.size
 
     def append(self, data: bytes) -> None:
         self._check(growing=True)
-        self._content.write(len(self._content.data), data)
+        self._content.write(self._content.size, data)
 
     async def sync(self) -> None:
         self._check()
@@ -170,7 +212,7 @@ class MemoryLogFile:
 
     def read_all(self) -> bytes:
         self._disk.check(self._life, writing=False)
-        return bytes(self._content.data)
+        return self._content.read()
 
     def truncate(self, size: int) -> None:
         self._check()
@@ -222,7 +264,7 @@ class MemoryLogDirectory:
     def read_small(self, name: str) -> bytes | None:
         self._disk.check(self._disk.life, writing=False)
         content = self.contents.get(name)
-        return None if content is None else bytes(content.data)
+        return None if content is None else content.read()
 
 
 class MemoryPageFile:
@@ -237,10 +279,10 @@ class MemoryPageFile:
 
     def read(self, offset: int, length: int) -> bytes:
         self._disk.check(self._life, writing=False)
-        return bytes(self._content.data[offset : offset + length])
+        return self._content.read(offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
-        self._check(growing=offset + len(data) > len(self._content.data))
+        self._check(growing=offset + len(data) > self._content.size)
         self._content.write(offset, bytes(data))
 
     def truncate(self, size: int) -> None:
@@ -255,7 +297,7 @@ class MemoryPageFile:
         self._disk.count_sync(self._content.sync(len(self._content.pending)))
 
     def size(self) -> int:
-        return len(self._content.data)
+        return self._content.size
 
     def close(self) -> None:
         self._failed = True

@@ -29,9 +29,7 @@ async def _say_durable(host: Host) -> None:
         await host.wal.sync()
 
     while True:
-        await host._sync_wanted.wait()
-        host._sync_wanted.clear()
-        waiting, host._unsynced = host._unsynced, {}
+        waiting = await host._to_sync()
         now = host.world.now()
         for replica in waiting.values():
             replica.persisted(replica.persisting[-1][0] if replica.persisting else 0, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from cluster.core.ballot import NO_BALLOT, Ballot
@@ -109,6 +110,13 @@ def test_replay_restores_promises_entries_and_truncation() -> None:
     assert [e.payload for e in again.take().committed] == [b"x"]
 
 
+def test_the_record_of_an_entry_tells_what_was_decided_before_it_unless_it_is_an_old_one() -> None:
+    assert HardState.replay([BASE, Accepted(entry(1)), Accepted(entry(2), 1)]).commit == 1
+    assert HardState.replay([BASE, Accepted(entry(1), 1)]).commit == 1
+    old = msgspec.msgpack.encode([entry(2)])
+    assert msgspec.msgpack.decode(old, type=Accepted) == Accepted(entry(2), 0)
+
+
 @pytest.mark.parametrize(
     "records",
     [
@@ -116,6 +124,7 @@ def test_replay_restores_promises_entries_and_truncation() -> None:
         [Promised(FIRST)],
         [BASE, Accepted(entry(2))],
         [BASE, Accepted(entry(1)), Committed(1), Accepted(entry(1, SECOND))],
+        [BASE, Accepted(entry(1)), Accepted(entry(2), 1), Accepted(entry(1, SECOND))],
     ],
 )
 def test_records_that_form_no_log_are_refused(records: list[object]) -> None:

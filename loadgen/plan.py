@@ -50,8 +50,10 @@ class Plan:
         "_cumulative",
         "_distribution",
         "_known",
+        "_last",
         "_next_value",
         "_rng",
+        "_total",
         "_workload",
         "table",
         "writer",
@@ -64,6 +66,8 @@ class Plan:
         self._distribution = make(profile.distribution, keys)
         self._choices: list[OpName] = list(profile.weights)
         self._cumulative = list(accumulate(profile.weights.values()))
+        self._total = self._cumulative[-1]
+        self._last = len(self._choices) - 1
         self._conditional_updates = profile.conditional_updates
         self._known: dict[str, str] = {}
         self._next_value = 0
@@ -71,7 +75,7 @@ class Plan:
 
     def next(self) -> Operation:
         rng = self._rng
-        op = self._choices[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self._choices) - 1)]
+        op = self._choices[bisect(self._cumulative, rng.random() * self._total, 0, self._last)]
         if op in TRANSACTIONS:
             return self._transaction(op)
         key = key_name(self._distribution.choose(rng))

@@ -17,9 +17,9 @@ OutcomeName = Literal["ok", "fail", "unknown"]
 
 def bucket_of(ns: int) -> int:
     """The bucket of a latency; monotonic in ``ns``."""
-    us = max(ns // 1000, 0)
+    us = ns // 1000
     if us < SUB:
-        return us
+        return us if us > 0 else 0
     shift = us.bit_length() - SUB_BITS - 1
     return (shift << SUB_BITS) + (us >> shift)
 
@@ -62,13 +62,15 @@ class Window:
     latency: Counter[int] = field(default_factory=Counter)
 
     def complete(self, op: str, outcome: OutcomeName, latency_ns: int, *, unmet: bool = False) -> None:
-        self.outcomes[outcome] += 1
+        # With get, since what a Counter does not hold yet costs it a call of Python code, and each second begins anew.
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.unmet += unmet
         counts = self.by_op.get(op)
         if counts is None:
             counts = self.by_op[op] = Counter()
-        counts[outcome] += 1
-        self.latency[bucket_of(latency_ns)] += 1
+        counts[outcome] = counts.get(outcome, 0) + 1
+        bucket = bucket_of(latency_ns)
+        self.latency[bucket] = self.latency.get(bucket, 0) + 1
 
     def add(self, other: Window) -> None:
         self.offered += other.offered

@@ -110,6 +110,12 @@ def _simulator(table: Table, figures: dict[str, Any]) -> None:
         f"{idle['virtual_s_per_cpu_s']:.1f} virtual seconds for one of a core, {idle['share']:.0%} of what it costs",
         "",
     )
+    bare = figures["without_http"]
+    table.add_row(
+        f"the same topology, {bare['rate']:.0f} requests/s without HTTP, canaries and polls, as seeds are explored",
+        f"{bare['virtual_s_per_cpu_s']:.1f} virtual seconds for one of a core",
+        _met(bare["virtual_s_per_cpu_s"], bare["target"]),
+    )
     table.add_row(
         f"exploring {explored['seeds']} seeds, {explored['virtual_s_per_cpu_s']:.0f} virtual seconds for one of a core",
         f"{explored['seeds_per_core_minute']:.0f} seeds a minute on one core",

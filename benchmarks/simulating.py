@@ -7,6 +7,10 @@ that window are load and canaries over signed HTTP, the status polls of the engi
 records of the run and the invariants that look inside. Outside are deployment and the making of the table before it,
 closing reads, comparison of replicas, checkers and report after it. What is given is processor time of this process,
 the median of :data:`DAYS` days.
+
+Beside it the same topology with the same requests a second as explored seeds carry them: clients live in the routers'
+nodes and call the routers' code where HTTP would, and no canary or poll asks anything. That is the simulator, the
+database and the invariants, without what carries requests to it.
 """
 
 from __future__ import annotations
@@ -21,9 +25,13 @@ import yaml
 
 from chaos.engine.game import Options
 from chaos.engine.stop import StopRequest
+from chaos.explore.scenario import Scenario
+from chaos.explore.stage import Stage
 from chaos.explore.swarm import explore_one
 from chaos.prepare import prepare
 from chaos.simulated.day import SimulatedDay
+from cluster import topology
+from cluster.sim.collector import rare_collections
 
 TARGET = 20.0
 """Virtual seconds a core-second of the small topology at 100 requests a second that we want at least."""
@@ -36,6 +44,8 @@ DARK_S = 60
 """How long the zone is dark: long enough that what happens once counts for little."""
 
 DAYS = 3
+STEADY_S = 60.0
+"""What is timed without HTTP, after five seconds to get going."""
 
 
 class Timed(SimulatedDay):
@@ -89,8 +99,34 @@ def game_days(days: int = DAYS, dark_s: float = DARK_S) -> dict[str, Any]:
     return day | {"idle": idle | {"share": share}}
 
 
+class SmallTopology(Scenario, frozen=True, kw_only=True):
+    """The small topology as a scenario: its routers are where the load lives."""
+
+    def nodes(self) -> list[tuple[str, str, str, str]]:
+        return [(node.name, node.role, node.az, node.rack) for node in topology.load("small").nodes()]
+
+    def client_nodes(self) -> list[tuple[str, str, str, str]]:
+        return []
+
+
+def without_http(steady_s: float = STEADY_S) -> dict[str, Any]:
+    """The small topology at :data:`RATE`, with nothing wrong."""
+    scenario = SmallTopology(seed=1, admins=3, partitions=4, rate=RATE, keys=500, archive=True)
+    with rare_collections(), Stage(scenario) as stage:
+        stage.deploy()
+        stage.rate = RATE / len(stage.clients)
+        stage.sim.run_for(5.0)
+        sent, cpu = len(stage.history), time.process_time()
+        stage.sim.run_for(steady_s)
+        cpu = time.process_time() - cpu
+        return {
+            "nodes": len(scenario.nodes()), "rate": (len(stage.history) - sent) / steady_s, "virtual_s": steady_s,
+            "cpu_s": cpu, "virtual_s_per_cpu_s": steady_s / cpu, "target": TARGET,
+        }  # fmt: skip
+
+
 def measure(seeds: int = SEEDS) -> dict[str, Any]:
-    """``{"game_day": {...}, "explore": {...}}``; one core each."""
+    """``{"game_day": {...}, "without_http": {...}, "explore": {...}}``; one core each."""
     day = game_days()
     outcomes = [explore_one(seed) for seed in range(1, seeds + 1)]
     cpu, virtual = sum(o.cpu_s for o in outcomes), sum(o.virtual_s for o in outcomes)
@@ -98,4 +134,4 @@ def measure(seeds: int = SEEDS) -> dict[str, Any]:
         "seeds": seeds, "failed": sum(o.finding is not None for o in outcomes), "cpu_s": cpu, "virtual_s": virtual,
         "seeds_per_core_minute": 60 * seeds / cpu, "virtual_s_per_cpu_s": virtual / cpu,
     }  # fmt: skip
-    return {"game_day": day, "explore": explored}
+    return {"game_day": day, "without_http": without_http(), "explore": explored}

@@ -187,11 +187,15 @@ def wake(state: State, leading: Leading, now: float) -> None:
         for progress in leading.progress.values():
             if not _owed(state, progress):
                 continue
+            there = state.leases.granted(progress.member.node, now) is not None
             patient_until = progress.heard_at + state.options.resend_s
             if now >= patient_until:
-                progress.rewind(progress.matched + 1)
+                # Who may not be there is only asked, and says what it needs: it would be sent all that it lacks, over
+                # and over, for as long as its zone is dark.
+                if there:
+                    progress.rewind(progress.matched + 1)
                 progress.poke = True
-            elif state.leases.granted(progress.member.node, now) is not None:
+            elif there:
                 again.append(patient_until)
         if again:
             leading.resend_at = min(again)

@@ -146,7 +146,8 @@ class Sender:
             if left:
                 fresh = True
                 await self._world.sleep(RETRY_S)
-        return True
+        # Led anew meanwhile, the lane begins with changes of which this window says nothing.
+        return self.alive()
 
     async def _table(self, index: IndexShape) -> CachedTable | None:
         """The index's partitions; None while they are not known, or those known are of an index that had its name."""

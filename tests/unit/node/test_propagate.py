@@ -62,3 +62,25 @@ def test_what_a_group_did_not_acknowledge_is_left_in_order() -> None:
     left, handed = asyncio.run(send(window, b"a1", b"a2", b"b1", b"b2", away="b"))
     assert len(handed) == 2
     assert left == [window[1], window[3]]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_window_that_was_sent_before_leading_anew_counts_for_nothing_then(ended: bool) -> None:
+    """Explored seed 3618: its acknowledgement took the first changes of the new life's lane along, and they were never
+    sent: an item stood in an index twice."""
+
+    async def deliver() -> bool:
+        outbox = SimpleNamespace(life=1, lanes={"index": SimpleNamespace(index=None)})
+
+        async def send(table: object, window: list[Sent], fresh: bool) -> list[Sent]:
+            outbox.life += ended  # deposed, and elected again, before the answer came
+            return []
+
+        async def table(index: object) -> object:
+            return object()
+
+        sender: Any = object.__new__(Sender)
+        sender.outbox, sender._life, sender._send, sender._table = outbox, 1, send, table
+        return await Sender._deliver(sender, "index", MOVED)
+
+    assert asyncio.run(deliver()) is not ended

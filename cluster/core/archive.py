@@ -13,7 +13,9 @@ not summed: they say who led, not what was decided. So where two replicas upload
 name other ballots, either's bytes are sound beside either's manifest (:func:`read_segment`).
 
 *Images.* Where the log that would come next is held by no replica any more (the archive was away for longer than the
-stated limit), the chain starts anew with an image of the group's rows at one position. Its manifest names the hole.
+stated limit), the chain starts anew with an image of the group's rows at one position. Its manifest names the hole and
+follows what is archived before that. A replica that has the log after all may upload some of it while the image is
+being made: such segments lie in the hole, beside the chain, and the image stands.
 
 A segment's file is :data:`MAGIC` and a frame for each entry: its length and CRC-32, slot, ballot, kind, payload.
 """
@@ -378,13 +380,15 @@ def plan_rebuild(place: Place, manifests: Sequence[Manifest], slot: int) -> Chai
     """
     ordered = sorted(manifests, key=lambda manifest: (manifest.first, manifest.last))
     tip, problems = ORIGIN, []
+    tips = {ORIGIN.last: ORIGIN}
     base: Manifest | None = None
     segments: list[Manifest] = []
     bridged: list[tuple[int, int]] = []
     for manifest in ordered:
         if manifest.first > slot:
             break
-        wrong = [f"segment {manifest.first}: {what}" for what in check_manifest(place, tip, manifest)]
+        before = tips.get(manifest.hole[0] - 1, tip) if manifest.hole is not None else tip
+        wrong = [f"segment {manifest.first}: {what}" for what in check_manifest(place, before, manifest)]
         if manifest.kind == IMAGE:
             # What is wrong before it is lost to history, not to the rows: the image stands for all of it.
             bridged += [manifest.hole] if manifest.hole is not None else []
@@ -392,7 +396,7 @@ def plan_rebuild(place: Place, manifests: Sequence[Manifest], slot: int) -> Chai
         else:
             segments.append(manifest)
             problems += wrong
-        tip = tip_after(manifest)
+        tip = tips[manifest.last] = tip_after(manifest)
     if tip.last != slot:
         problems.append(f"the archive's segments end at slot {tip.last}, not at {slot}")
     return Chain(base, tuple(segments), tip, tuple(problems), tuple(bridged))

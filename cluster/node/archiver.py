@@ -65,8 +65,8 @@ class Lane:
     """What one replica's agent knows: where the archive ends, and how far its own log was cut."""
 
     __slots__ = (
-        *("cutter", "ended_ms", "lacking_since", "limit_told", "looked_at", "not_before", "place", "replica", "tip"),
-        "whole",
+        *("cutter", "ended_ms", "lacking_since", "leads", "limit_told", "looked_at", "not_before", "place", "replica"),
+        *("tip", "whole"),
     )
 
     def __init__(self, replica: Replica, place: Place) -> None:
@@ -78,6 +78,8 @@ class Lane:
         self.whole: Segment | None = None
         self.not_before = 0.0
         self.lacking_since: float | None = None
+        self.leads = False
+        """Whether its replica led when it last looked for a segment: only leaders begin a chain anew."""
         self.looked_at = 0.0
         self.limit_told = -1
         """The end of the archive at which it was last said that log beyond it had to go."""
@@ -214,8 +216,13 @@ class Archiver:
     async def _settle(self, lane: Lane, segment: Segment) -> bool:
         """See that a segment is archived, as this replica has it; False where that has to wait."""
         found = await self._store.get(archive.manifest_name(lane.place, segment.first))
-        if found is None and not self._may_upload(lane, segment):
-            return False
+        if found is None:
+            if not self._may_upload(lane, segment):
+                return False
+            # A leader may have begun the chain anew, of which nobody is told. Who leads already would know.
+            if not lane.leads and await self._overtaken(lane):
+                return False
+        lane.leads = lane.replica.leading
         if self._gone(lane, segment):
             return False
         entries = self._entries(lane.replica, segment.first, segment.last)
@@ -290,7 +297,8 @@ class Archiver:
         except Damaged as error:
             return await self._mend(lane, mine, data, name, str(error))
         if theirs.identity != mine.identity:
-            await self._disagree(lane, theirs, data)
+            if not await self._overtaken(lane):
+                await self._disagree(lane, theirs, data)
             return False
         others = self._others(lane.replica)
         if others and others[0] == lane.replica.spec.replica:
@@ -383,6 +391,25 @@ class Archiver:
                 except Damaged:
                     continue  # found again, and mended, by whoever comes to its position
         return archive.ORIGIN
+
+    async def _overtaken(self, lane: Lane) -> bool:
+        """Whether an image begins the chain anew where this lane ends, or beyond: then it goes on from there."""
+        tip = lane.tip
+        assert tip is not None
+        names = [name for name in await self._store.list(lane.place.prefix) if name.endswith(".manifest")]
+        for name in sorted(names, key=archive.first_of, reverse=True):
+            if archive.first_of(name) < tip.last:
+                return False
+            try:
+                manifest = archive.decode_manifest(await self._store.get(name) or b"")
+            except Damaged:
+                continue
+            if manifest.kind == archive.IMAGE:
+                anew = archive.tip_after(manifest)
+                if anew != tip:
+                    lane.move(anew)
+                return anew != tip
+        return False
 
     async def _lacking(self, lane: Lane) -> None:
         """The log that comes next is not here: this replica was made of a snapshot, or had to let go of it."""

@@ -141,6 +141,29 @@ def test_the_cluster_goes_on_without_the_archive_and_catches_up() -> None:
         assert all(check.result == "ok" for check in db.finish())
 
 
+def test_whoever_has_the_log_after_all_goes_on_from_the_image_that_a_leader_began_with() -> None:
+    db = archived(8)
+    with db.sim:
+        run_some(db, 14)
+        groups = sorted({r.spec.group for n in db.sim.running() for r in db.replicas(n) if r.spec.table})
+        for group in groups:
+            host = db.nodes[leader_of(db, group)].role.host  # type: ignore[attr-defined]
+            lane = host.archiver._lanes[group]
+            begun = host.world.spawn(host.archiver._restart(lane, lane.tip), "restart")
+            db.sim.run_until(begun.done, 5)
+        assert len(events(db, "archive-restarted")) == len(groups)
+        run_some(db, 14)  # the others compare what follows
+        gone = leader_of(db, groups[0])
+        db.power_off([gone])
+        db.rate = RATE
+        db.sim.run_for(20)  # and upload it
+        db.power_on([gone])
+        db.settle()
+        agree(db)
+        assert not events(db, "archive-disagrees")
+        assert {event["node"] for event in events(db, "archived") if event["group"] == groups[0]} > {gone}
+
+
 def test_segments_survive_leaders_that_die_and_an_archive_without_power() -> None:
     db = archived(3)
     with db.sim:

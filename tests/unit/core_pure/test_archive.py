@@ -184,6 +184,19 @@ def test_a_chain_goes_on_after_a_hole_with_an_image_and_says_so() -> None:
     assert second.chain != image.chain
 
 
+def test_segments_that_came_into_a_hole_after_all_leave_the_image_as_it_is() -> None:
+    """Explored seed 3014: a follower had the log, and uploaded it as its leader began the chain anew."""
+    (first, second, third), _ = chain(10, 20, 30)
+    part = archive.image_part(0, archive.encode_rows([(b"\x41", b"row")]))
+    image = archive.image_manifest(PLACE, archive.tip_after(first), 25, 1, [part])
+    after, _ = archive.seal(PLACE, archive.tip_after(image), log(26, 40), WALL_MS, WALL_MS)
+    planned = archive.plan_rebuild(PLACE, [first, second, third, image, after], 40)
+    assert (planned.base, planned.segments, planned.problems) == (image, (after,), ())
+    assert archive.plan_rebuild(PLACE, [first, second, third, image, after], 20).segments == (first, second)
+    stranger = archive.image_manifest(PLACE, Tip(10, "another history"), 25, 1, [part])
+    assert any("another history" in each for each in archive.plan_rebuild(PLACE, [first, stranger], 25).problems)
+
+
 def test_two_logs_that_differ_are_told_apart_at_the_first_slot() -> None:
     ours = log(1, 9)
     assert archive.differing(ours, [*ours[:4], entry(5, b"other"), *ours[5:]]) == 5

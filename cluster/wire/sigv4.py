@@ -13,7 +13,7 @@ import time
 from calendar import timegm
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from cluster.core.errors import ApiError
 
@@ -329,6 +329,10 @@ def _signature(
         lines = [method, "/", ""]
     else:
         path, _, query = target.partition("?")
+        if (
+            credential.service == "s3"
+        ):  # whose objects' names are signed in AWS's own way of encoding, however they came
+            path = quote(unquote_to_bytes(path), safe="/-_.~")
         lines = [method, path or "/", _canonical_query(query) if query else ""]
     for name in credential.signed_headers:
         value = headers.get(name, "")
@@ -341,8 +345,13 @@ def _signature(
 
 
 def _canonical_query(query: str) -> str:
-    pairs = sorted(part if "=" in part else part + "=" for part in query.split("&") if part)
-    return "&".join(pairs)
+    """Sorted and encoded as AWS does it: clients may send ``%7E`` or ``+`` where they sign ``~`` or ``%20``."""
+    parts = [part.partition("=") for part in query.split("&") if part]
+    return "&".join(sorted(f"{_encoded(name)}={_encoded(value)}" for name, _, value in parts))
+
+
+def _encoded(text: str) -> str:
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="-_.~")
 
 
 def amz_date(now: float) -> str:

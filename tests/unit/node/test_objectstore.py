@@ -38,6 +38,10 @@ def test_boto3_speaks_to_it(archive: ArchiveServer) -> None:
     for number in range(5):
         s3.put_object(Bucket=BUCKET, Key=f"boto/a b+{number}.log", Body=BODY[:number])
     s3.put_object(Bucket=BUCKET, Key="boto/deeper/é", Body=BODY)
+    s3.put_object(Bucket=BUCKET, Key="other/load~by value%7E+=&/1", Body=b"~")
+    assert s3.get_object(Bucket=BUCKET, Key="other/load~by value%7E+=&/1")["Body"].read() == b"~"
+    (odd,) = s3.list_objects_v2(Bucket=BUCKET, Prefix="other/load~by value%7E+=&/")["Contents"]
+    assert odd["Key"] == "other/load~by value%7E+=&/1"
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=BUCKET, Prefix="boto/", PaginationConfig={"PageSize": 2}
     )

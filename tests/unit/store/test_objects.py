@@ -82,6 +82,20 @@ def test_what_is_put_is_got_and_listed(store: Objects) -> None:
     assert store.list_now("c/t") == ["c/t/g-2/1.log", "c/t/g/1.log", "c/t/g/2.log"]
 
 
+def test_names_are_whatever_a_table_and_its_index_are_called(store: Objects) -> None:
+    """Clients send some of these encoded and sign them plain, or the other way round."""
+    names = [f"bs1/{name}/g-1/1.log" for name in ("load~by-value", "a b", "a+b", "a.b_c-d", "a=b&c", "a%7Eb", "é")]
+
+    async def use() -> None:
+        for name in names:
+            await store.put(name, name.encode())
+        for name in names:
+            assert await store.get(name) == name.encode()
+            assert await store.list(name.rpartition("/")[0]) == [name]
+
+    asyncio.run(use())
+
+
 def test_a_put_is_believed_only_when_the_store_proves_it(
     store: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,7 +163,7 @@ def make_images(kind: Any) -> None:
     from cluster.runtime import native
     from cluster.runtime.image import Images
 
-    for target in ("node", "archive", "load"):
+    for target in ("node", "load"):
         native.binds(kind.api, Images(kind.api).ensure(target))
 
 

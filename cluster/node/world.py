@@ -44,8 +44,12 @@ class LogFile(Protocol):
         """Return once everything appended before the call is durable. Raises :class:`DiskFailed`; never retried."""
         ...
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes as they are on the disk, fewer where the file ends."""
+        ...
+
     def read_all(self) -> bytes:
-        """The whole file as it is on the disk; used in recovery only."""
+        """The whole file as it is on the disk; used in recovery, and where damage was found."""
         ...
 
     def truncate(self, size: int) -> None:

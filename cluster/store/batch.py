@@ -111,11 +111,11 @@ class _Front(NamedTuple):
     end: int
 
 
-def _front(data: bytes, offset: int, store: int, segment: int) -> _Front | None:
-    if data[offset : offset + 4] != MAGIC or offset + HEADER.size > len(data):
+def _front(data: bytes, offset: int, store: int, segment: int, base: int = 0) -> _Front | None:
+    if offset + HEADER.size > len(data):
         return None
     (
-        _,
+        magic,
         check,
         of_store,
         of_segment,
@@ -128,7 +128,7 @@ def _front(data: bytes, offset: int, store: int, segment: int) -> _Front | None:
         body_bytes,
         n,
     ) = HEADER.unpack_from(data, offset)
-    if (of_store, of_segment, of_offset) != (store, segment, offset):
+    if (magic, of_store, of_segment, of_offset) != (MAGIC, store, segment, base + offset):
         return None
     front_end = offset + HEADER.size + directory_bytes
     if front_end > len(data) or _crc(data[offset + CHECKED_FROM : front_end]) != check:
@@ -148,9 +148,10 @@ def parse(data: bytes, offset: int, store: int, segment: int) -> Batch | None:
     return Batch(offset, end, front.sequence, front.durable, front.previous, front.check, records, intact)
 
 
-def end_of_sound(data: bytes, offset: int, store: int, segment: int) -> int:
-    """Where the batch at ``offset`` ends, if every byte of it is there and sound, else 0: for who wants no records."""
-    front = _front(data, offset, store, segment)
+def end_of_sound(data: bytes, offset: int, store: int, segment: int, base: int) -> int:
+    """Where the batch at ``offset`` ends, if every byte of it is there and sound, else 0: for who wants no records.
+    ``data`` is what the segment has from ``base`` on."""
+    front = _front(data, offset, store, segment, base)
     if front is None or front.end > len(data) or _crc(data[front.bodies : front.end]) != front.body_check:
         return 0
     return front.end

@@ -125,16 +125,19 @@ class RealLogFile(_RealFile):
             raise self._fail("fdatasync", error) from error
         self._check()
 
-    def read_all(self) -> bytes:
-        """The whole file; blocks the disk refuses to read come back as zeros, which no checksum of ours accepts."""
-        size = os.fstat(self._fd).st_size
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of the file; blocks the disk refuses to read come back as zeros, which no checksum of ours accepts."""
         try:
-            return _read_range(self._fd, 0, size)
+            return _read_range(self._fd, offset, length)
         except OSError:
+            end = min(offset + length, os.fstat(self._fd).st_size)
             return b"".join(
-                _read_or_zeros(self._fd, offset, min(READ_BLOCK_BYTES, size - offset))
-                for offset in range(0, size, READ_BLOCK_BYTES)
+                _read_or_zeros(self._fd, at, min(READ_BLOCK_BYTES, end - at))
+                for at in range(offset, end, READ_BLOCK_BYTES)
             )
+
+    def read_all(self) -> bytes:
+        return self.read(0, os.fstat(self._fd).st_size)
 
     def truncate(self, size: int) -> None:
         self._check()

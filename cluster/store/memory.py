@@ -9,6 +9,7 @@ Tests use it directly; ``cluster/sim`` builds its disks on it, charging virtual 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 
 from cluster.node.world import DiskFailed, LogFile, PageFile, Rng
@@ -19,80 +20,119 @@ SyncTime = Callable[[], Awaitable[None]]
 """Awaited within each asynchronous sync, before its bytes count as durable."""
 
 
+class Appended:
+    """Bytes that are only ever appended to, in the pieces in which they came: an array of them would be copied whenever
+    it outgrows its place."""
+
+    __slots__ = ("_pieces", "_starts", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._starts: list[int] = []
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._starts.append(self.size)
+        self.size += len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        parts = []
+        end = min(offset + length, self.size)
+        at = bisect_right(self._starts, offset) - 1
+        while offset < end:
+            within = offset - self._starts[at]
+            parts.append(self._pieces[at][within : within + end - offset])
+            offset += len(parts[-1])
+            at += 1
+        return b"".join(parts)
+
+    def read_all(self) -> bytes:
+        return b"".join(self._pieces)
+
+
 class Content:
     """One file: what readers see, what would survive, and the writes in between, oldest first.
 
-    Logs are only ever appended to, and then what would survive is how far what readers see was synced. It becomes bytes
-    of its own at the first write that is no appending, or when somebody asks for the bytes, to damage them.
+    Logs are only ever appended to, and then what would survive is how far what readers see was synced. Both become
+    bytes of their own at the first write that is no appending, or when somebody asks for the bytes, to damage them.
     """
 
-    __slots__ = ("_data", "_durable", "_synced", "pending")
+    __slots__ = ("_appended", "_parted", "_synced", "pending")
 
     def __init__(self, data: bytearray | None = None, durable: bytearray | None = None) -> None:
-        self._data = bytearray() if data is None else data
-        self._durable = durable
+        self._appended = Appended()
         self._synced = 0
-        """Bytes from the beginning that would survive, while they have no bytes of their own."""
+        """Bytes from the beginning that would survive, while nothing but appending happened."""
+        self._parted: tuple[bytearray, bytearray] | None = None
+        """What readers see and what would survive, once that is no beginning of it."""
+        if data is not None and durable is not None:
+            self._parted = data, durable
         self.pending: list[tuple[int, bytes | None]] = []
         """(offset, bytes) for a write, (size, None) for a truncation."""
 
     @property
     def data(self) -> bytearray:
         """What readers see; may be changed, which leaves alone what would survive."""
-        self._part()
-        return self._data
+        return self._part()[0]
 
     @property
     def durable(self) -> bytearray:
         """What would survive; may be changed, which leaves alone what readers see."""
-        return self._part()
+        return self._part()[1]
 
     @property
     def size(self) -> int:
-        return len(self._data)
+        return self._appended.size if self._parted is None else len(self._parted[0])
 
     @property
     def durable_size(self) -> int:
-        return self._synced if self._durable is None else len(self._durable)
+        return self._synced if self._parted is None else len(self._parted[1])
 
-    def _part(self) -> bytearray:
-        if self._durable is None:
-            self._durable = self._data[: self._synced]
-        return self._durable
+    def _part(self) -> tuple[bytearray, bytearray]:
+        if self._parted is None:
+            data = bytearray(self._appended.read_all())
+            self._parted = data, data[: self._synced]
+            self._appended = Appended()
+        return self._parted
 
-    def read(self, offset: int = 0, length: int | None = None) -> bytes:
-        data = self._data
-        return bytes(data if length is None else data[offset : offset + length])
+    def read(self, offset: int, length: int) -> bytes:
+        if self._parted is None:
+            return self._appended.read(offset, length)
+        return bytes(self._parted[0][offset : offset + length])
+
+    def read_all(self) -> bytes:
+        return self._appended.read_all() if self._parted is None else bytes(self._parted[0])
 
     def write(self, offset: int, data: bytes) -> None:
-        if offset < len(self._data):
-            self._part()
-        _put(self._data, offset, data)
+        if self._parted is None and offset == self._appended.size:
+            self._appended.append(data)
+        else:
+            _put(self.data, offset, data)
         self.pending.append((offset, data))
 
     def truncate(self, size: int) -> None:
-        self._part()
-        _cut(self._data, size)
+        _cut(self.data, size)
         self.pending.append((size, None))
 
     def sync(self, count: int) -> int:
         """Make the oldest ``count`` pending operations durable; returns the bytes that this wrote."""
-        durable, written = self._durable, 0
+        parted, written = self._parted is not None, 0
         for offset, data in self.pending[:count]:
             if data is None:
-                _cut(self._part(), offset)
+                _cut(self.durable, offset)
                 continue
-            if durable is None:
-                self._synced = offset + len(data)
+            if parted:
+                _put(self.durable, offset, data)
             else:
-                _put(durable, offset, data)
+                self._synced = offset + len(data)
             written += len(data)
         del self.pending[:count]
         return written
 
     def crash(self, rng: Rng | None) -> None:
         """Forget what was not synced, or, with ``rng``, keep each unsynced sector with probability one half."""
-        durable = self._part()
+        durable = self.durable
         if rng is not None:
             for offset, data in self.pending:
                 if data is None:
@@ -104,15 +144,16 @@ class Content:
 
     def replace(self, data: bytes | bytearray) -> None:
         """Set the whole file, durably (an atomic rename, or damage done from outside)."""
-        self._data = bytearray(data)
-        self._durable = None
+        self._appended = Appended()
+        self._appended.append(bytes(data))
+        self._parted = None
         self._synced = len(data)
         self.pending.clear()
 
 
 def _put(target: bytearray, offset: int, data: bytes) -> None:
     if offset == len(target):
-        target += data  # a log is only ever appended to, and a slice would copy what is put into it once more
+        target += data  # a slice would copy what is put into it once more
         return
     if offset > len(target):
         target.extend(bytes(offset - len(target)))
@@ -210,9 +251,13 @@ class MemoryLogFile:
             raise DiskFailed("fdatasync failed: injected")
         self._disk.count_sync(self._content.sync(count))
 
+    def read(self, offset: int, length: int) -> bytes:
+        self._disk.check(self._life, writing=False)
+        return self._content.read(offset, length)
+
     def read_all(self) -> bytes:
         self._disk.check(self._life, writing=False)
-        return self._content.read()
+        return self._content.read_all()
 
     def truncate(self, size: int) -> None:
         self._check()
@@ -264,7 +309,7 @@ class MemoryLogDirectory:
     def read_small(self, name: str) -> bytes | None:
         self._disk.check(self._disk.life, writing=False)
         content = self.contents.get(name)
-        return None if content is None else content.read()
+        return None if content is None else content.read_all()
 
 
 class MemoryPageFile:

@@ -26,7 +26,7 @@ from struct import Struct
 
 import google_crc32c
 
-from cluster.node.world import LogDirectory
+from cluster.node.world import LogDirectory, LogFile
 from cluster.store.batch import ALIGN_BYTES, HARD_STATE, Batch, Record, end_of_sound, parse
 
 STATE_NAME = "wal-state"
@@ -34,6 +34,8 @@ STATE = Struct("<4sIQQQ")
 STATE_MAGIC = b"BSWS"
 SEGMENT_PREFIX = "wal-"
 SEGMENT_SUFFIX = ".log"
+STRETCH_BYTES = 64 * 1024
+"""Of a segment that is read to see whether it is sound: little beside a segment, and what a cache holds."""
 
 
 class DamageKind(Enum):
@@ -227,7 +229,8 @@ def _scan(directory: LogDirectory, name: str, store: int) -> Iterator[_Found]:
     yield from _parts(name, number, data, store)
 
 
-def _parts(name: str, number: int, data: bytes, store: int, offset: int = 0) -> Iterator[_Found]:
+def _parts(name: str, number: int, data: bytes, store: int) -> Iterator[_Found]:
+    offset = 0
     while offset < len(data):
         batch = parse(data, offset, store, number)
         if batch is not None:
@@ -241,15 +244,29 @@ def _parts(name: str, number: int, data: bytes, store: int, offset: int = 0) -> 
         yield _Found(name, number, _Hole(name, start, f"no sound batch in {min(offset, len(data)) - start} bytes"))
 
 
+def sound_bytes(file: LogFile, size: int, store: int) -> int:
+    """How much of the first ``size`` bytes of a segment is whole, sound batches; read a stretch at a time."""
+    number = segment_number(file.name)
+    assert number is not None
+    sound, stretch = 0, STRETCH_BYTES
+    while sound < size:
+        data = file.read(sound, min(stretch, size - sound))
+        here = 0
+        while end := end_of_sound(data, here, store, number, sound):
+            here = end
+        if not here and sound + stretch >= size:
+            break
+        stretch = STRETCH_BYTES if here else 2 * stretch  # a batch may be longer
+        sound += here
+    return sound
+
+
 def examine(name: str, data: bytes, store: int) -> list[tuple[int, str]]:
     """What is wrong with a segment of which every byte must be sound, since it was synced: offset and reason."""
     number = segment_number(name)
     assert number is not None
     wrong: list[tuple[int, str]] = []
-    sound = 0
-    while sound < len(data) and (end := end_of_sound(data, sound, store, number)):
-        sound = end
-    for place in _parts(name, number, data, store, sound):
+    for place in _parts(name, number, data, store):
         if isinstance(place.item, _Hole):
             wrong.append((place.item.offset, place.item.detail))
         elif not place.item.intact:

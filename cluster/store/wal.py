@@ -38,6 +38,7 @@ from cluster.store.recovery import (
     examine,
     recover,
     segment_name,
+    sound_bytes,
 )
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -401,12 +402,15 @@ class Wal:
         try:
             if isinstance(file, Uncached):
                 file.drop_cache()
-            data = file.read_all()[:size]
+            sound = sound_bytes(file, size, self._store)
+            if sound == size:
+                return []
+            data = file.read_all()[:size]  # whole, to find what is sound behind the damage
         finally:
             file.close()
         if len(data) < size:
             return [(len(data), f"the file ends {size - len(data)} bytes early"), *examine(name, data, self._store)]
-        return examine(name, data, self._store)
+        return examine(name, data, self._store) or [(sound, "what was read first was not sound, what was read then is")]
 
     @property
     def retained_bytes(self) -> int:

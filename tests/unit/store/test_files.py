@@ -143,6 +143,7 @@ def test_blocks_the_disk_cannot_read_come_back_as_zeros(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(files_module.os, "pread", bad_sector)
     assert file.read_all() == b"x" * 4096 + bytes(4096) + b"x" * (10_000 - 8192)
+    assert file.read(4096, 8192) == bytes(4096) + b"x" * (10_000 - 8192)
 
 
 def test_an_aside_left_by_a_crash_is_gone_and_never_listed(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from test_wal import Node, bodies
 
 from cluster.store.batch import HARD_STATE
-from cluster.store.recovery import segment_number
+from cluster.store.memory import MemoryLogFile
+from cluster.store.recovery import STRETCH_BYTES, segment_number
 from cluster.store.wal import Wal
 
 
@@ -50,6 +51,35 @@ def test_any_flipped_byte_is_found(share: float) -> None:
         ((offset, why),) = await examined(wal)
         assert offset <= at < offset + 8192
         assert why
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.99])
+def test_a_batch_longer_than_what_is_read_at_a_time_is_found_sound_or_not(share: float) -> None:
+    async def main() -> None:
+        node = Node()
+        wal = await written(node)
+        for slot in range(6, 9):
+            wal.append("g", slot, b"long" * STRETCH_BYTES)
+            await wal.sync()
+        assert await examined(wal) == []
+        data = node.disk.log.contents[segment_names(node)[0]].data
+        at = round(share * len(data))
+        data[at] ^= 4
+        ((offset, _),) = await examined(wal)
+        assert offset <= at < offset + 5 * STRETCH_BYTES
+
+    asyncio.run(main())
+
+
+def test_what_was_not_sound_once_is_told_even_where_it_reads_right_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        wal = await written(Node())
+        monkeypatch.setattr(MemoryLogFile, "read", lambda file, offset, length: bytes(length))
+        ((offset, why),) = await examined(wal)
+        assert offset == 0
+        assert "read first" in why
 
     asyncio.run(main())
 

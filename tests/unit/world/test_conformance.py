@@ -210,6 +210,9 @@ def test_log_files_keep_what_was_appended(play: Callable[[Body], None]) -> None:
         file.append(b"two")
         await file.sync()
         assert (file.size, file.read_all()) == (6, b"onetwo")
+        assert [file.read(*part) for part in ((0, 3), (2, 2), (1, 9), (6, 1), (9, 1))] == [
+            b"one", b"et", b"netwo", b"", b"",
+        ]  # fmt: skip
         file.truncate(3)
         file.append(b"three")
         await file.sync()

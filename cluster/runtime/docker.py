@@ -435,9 +435,22 @@ class DockerRuntime(Runtime):
         finally:
             self._gone(self.api.remove_container, f"{cluster_id}-helper", force=True)
             for network in self.api.networks(filters=label):
-                self._gone(self.api.remove_network, network["Id"])
+                self._remove_network(cluster_id, network["Id"])
         if ours:
             shutil.rmtree(directory, ignore_errors=True)
+
+    def _remove_network(self, cluster_id: str, network: str) -> None:
+        try:
+            self._gone(self.api.remove_network, network)
+        except RuntimeFailed as error:
+            if self.api.inspect_network(network)["Containers"]:
+                raise
+            # Docker 20.10 keeps a count of a network's endpoints beside the endpoints, and has been seen to lose count
+            # when a region's containers were killed and started; it counts anew only when it starts (moby 42119).
+            raise RuntimeFailed(
+                f"{error}, but no container is in it: the engine has lost count of its endpoints. Restart the engine, "
+                f"then: blackstart cluster down {cluster_id}"
+            ) from error
 
     def _gone(self, remove: Callable[..., Any], name: str, **options: Any) -> None:
         """Remove something, waiting where somebody else is just doing the same; no error where it does not exist."""

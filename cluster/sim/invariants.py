@@ -286,8 +286,9 @@ class Invariants:
         group = view.group
         if role == "leader":
             self._elected(view, ballot)
-        self._stale = [v for v in self._stale if v.role == "leader" and v is not view]
-        self._stale += [v for v in group.views if v.role == "leader" and v.ballot < group.top and v not in self._stale]
+        stale = [v for v in self._stale if v is not view]
+        stale += [v for v in group.views if v.ballot < group.top and v not in stale]
+        self._stale = [v for v in stale if v.role == "leader" and v.alive]
         self._attend()
 
     def _elected(self, view: _View, ballot: Ballot) -> None:

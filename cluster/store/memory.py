@@ -24,21 +24,24 @@ class Appended:
     """Bytes that are only ever appended to, in the pieces in which they came: an array of them would be copied whenever
     it outgrows its place."""
 
-    __slots__ = ("_pieces", "_starts", "size")
+    __slots__ = ("_pieces", "_size", "_starts")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._starts: list[int] = []
-        self.size = 0
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
 
     def append(self, data: bytes) -> None:
         self._pieces.append(data)
-        self._starts.append(self.size)
-        self.size += len(data)
+        self._starts.append(self._size)
+        self._size += len(data)
 
     def read(self, offset: int, length: int) -> bytes:
         parts = []
-        end = min(offset + length, self.size)
+        end = min(offset + length, self._size)
         at = bisect_right(self._starts, offset) - 1
         while offset < end:
             within = offset - self._starts[at]
@@ -54,85 +57,88 @@ class Appended:
 class Content:
     """One file: what readers see, what would survive, and the writes in between, oldest first.
 
-    Logs are only ever appended to, and then what would survive is how far what readers see was synced. Both become
-    bytes of their own at the first write that is no appending, or when somebody asks for the bytes, to damage them.
+    Logs are only ever appended to, and then what would survive is how far what readers see was synced. It becomes bytes
+    of its own at the first write that is no appending, or when somebody asks for the bytes, to damage them.
     """
 
-    __slots__ = ("_appended", "_parted", "_synced", "pending")
+    __slots__ = ("_data", "_durable", "_synced", "pending")
 
     def __init__(self, data: bytearray | None = None, durable: bytearray | None = None) -> None:
-        self._appended = Appended()
+        self._data: Appended | bytearray = Appended() if data is None else data
+        self._durable = durable
         self._synced = 0
-        """Bytes from the beginning that would survive, while nothing but appending happened."""
-        self._parted: tuple[bytearray, bytearray] | None = None
-        """What readers see and what would survive, once that is no beginning of it."""
-        if data is not None and durable is not None:
-            self._parted = data, durable
+        """Bytes from the beginning that would survive, while they have no bytes of their own."""
         self.pending: list[tuple[int, bytes | None]] = []
         """(offset, bytes) for a write, (size, None) for a truncation."""
 
     @property
     def data(self) -> bytearray:
         """What readers see; may be changed, which leaves alone what would survive."""
-        return self._part()[0]
+        self._part()
+        if isinstance(self._data, Appended):
+            self._data = bytearray(self._data.read_all())
+        return self._data
 
     @property
     def durable(self) -> bytearray:
         """What would survive; may be changed, which leaves alone what readers see."""
-        return self._part()[1]
+        return self._part()
 
     @property
     def size(self) -> int:
-        return self._appended.size if self._parted is None else len(self._parted[0])
+        return len(self._data)
 
     @property
     def durable_size(self) -> int:
-        return self._synced if self._parted is None else len(self._parted[1])
+        return self._synced if self._durable is None else len(self._durable)
 
-    def _part(self) -> tuple[bytearray, bytearray]:
-        if self._parted is None:
-            data = bytearray(self._appended.read_all())
-            self._parted = data, data[: self._synced]
-            self._appended = Appended()
-        return self._parted
+    def _part(self) -> bytearray:
+        if self._durable is None:
+            self._durable = bytearray(self.read(0, self._synced))
+        return self._durable
 
     def read(self, offset: int, length: int) -> bytes:
-        if self._parted is None:
-            return self._appended.read(offset, length)
-        return bytes(self._parted[0][offset : offset + length])
+        data = self._data
+        return data.read(offset, length) if isinstance(data, Appended) else bytes(data[offset : offset + length])
 
     def read_all(self) -> bytes:
-        return self._appended.read_all() if self._parted is None else bytes(self._parted[0])
+        data = self._data
+        return data.read_all() if isinstance(data, Appended) else bytes(data)
 
     def write(self, offset: int, data: bytes) -> None:
-        if self._parted is None and offset == self._appended.size:
-            self._appended.append(data)
+        before = self._data
+        if isinstance(before, Appended) and offset == len(before):
+            before.append(data)
         else:
             _put(self.data, offset, data)
         self.pending.append((offset, data))
 
     def truncate(self, size: int) -> None:
-        _cut(self.data, size)
+        self._part()
+        if size:
+            _cut(self.data, size)
+        else:
+            self._data = Appended()
         self.pending.append((size, None))
 
     def sync(self, count: int) -> int:
         """Make the oldest ``count`` pending operations durable; returns the bytes that this wrote."""
-        parted, written = self._parted is not None, 0
+        durable, written = self._durable, 0
         for offset, data in self.pending[:count]:
             if data is None:
-                _cut(self.durable, offset)
+                _cut(self._part(), offset)
                 continue
-            if parted:
-                _put(self.durable, offset, data)
-            else:
+            if durable is None:
                 self._synced = offset + len(data)
+            else:
+                _put(durable, offset, data)
             written += len(data)
         del self.pending[:count]
         return written
 
     def crash(self, rng: Rng | None) -> None:
         """Forget what was not synced, or, with ``rng``, keep each unsynced sector with probability one half."""
-        durable = self.durable
+        durable = self._part()
         if rng is not None:
             for offset, data in self.pending:
                 if data is None:
@@ -144,9 +150,9 @@ class Content:
 
     def replace(self, data: bytes | bytearray) -> None:
         """Set the whole file, durably (an atomic rename, or damage done from outside)."""
-        self._appended = Appended()
-        self._appended.append(bytes(data))
-        self._parted = None
+        self._data = Appended()
+        self._data.append(bytes(data))
+        self._durable = None
         self._synced = len(data)
         self.pending.clear()
 

@@ -9,7 +9,7 @@ Tests use it directly; ``cluster/sim`` builds its disks on it, charging virtual 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable
 
 from cluster.node.world import DiskFailed, LogFile, PageFile, Rng
@@ -27,8 +27,8 @@ class Appended:
     __slots__ = ("_pieces", "_size", "_starts")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._starts: list[int] = []
+        self._pieces = [b""]
+        self._starts = [0]
         self._size = 0
 
     def __len__(self) -> int:
@@ -40,15 +40,10 @@ class Appended:
         self._size += len(data)
 
     def read(self, offset: int, length: int) -> bytes:
-        parts = []
-        end = min(offset + length, self._size)
-        at = bisect_right(self._starts, offset) - 1
-        while offset < end:
-            within = offset - self._starts[at]
-            parts.append(self._pieces[at][within : within + end - offset])
-            offset += len(parts[-1])
-            at += 1
-        return b"".join(parts)
+        first = bisect_right(self._starts, offset) - 1
+        after = bisect_left(self._starts, offset + length)
+        within = offset - self._starts[first]
+        return b"".join(self._pieces[first:after])[within : within + length]
 
     def read_all(self) -> bytes:
         return b"".join(self._pieces)

@@ -15,7 +15,7 @@ from cluster.node.world import DiskFailed, LogDirectory, PageFiles
 from cluster.store import files as files_module
 from cluster.store.btree import Pool, Replica
 from cluster.store.files import RealLogDirectory, RealPageFiles
-from cluster.store.memory import SECTOR_BYTES, MemoryDisk
+from cluster.store.memory import SECTOR_BYTES, Appended, MemoryDisk
 from cluster.store.wal import Wal
 
 
@@ -144,6 +144,19 @@ def test_blocks_the_disk_cannot_read_come_back_as_zeros(tmp_path: Path, monkeypa
     monkeypatch.setattr(files_module.os, "pread", bad_sector)
     assert file.read_all() == b"x" * 4096 + bytes(4096) + b"x" * (10_000 - 8192)
     assert file.read(4096, 8192) == bytes(4096) + b"x" * (10_000 - 8192)
+
+
+def test_pieces_read_as_the_bytes_they_are() -> None:
+    rng = Random(1)
+    for pieces in range(8):
+        appended, whole = Appended(), b""
+        for _ in range(pieces):
+            appended.append(piece := rng.randbytes(rng.choice((0, 1, 5))))
+            whole += piece
+        assert (len(appended), appended.read_all()) == (len(whole), whole)
+        for offset in range(len(whole) + 2):
+            for length in range(len(whole) + 2):
+                assert appended.read(offset, length) == whole[offset : offset + length]
 
 
 def test_an_aside_left_by_a_crash_is_gone_and_never_listed(tmp_path: Path) -> None:

@@ -153,10 +153,6 @@ class Replica:
         """Whether this replica has promised, accepted or learned anything since it was created."""
         return self.group.last_slot > 0 or self.group.ballot.round > 0
 
-    @property
-    def lease_until(self) -> float:
-        return self.group.lease_until(self.host.world.now())
-
     # --- commands ---
 
     def execute(self, command: Command, done: Done) -> None:
@@ -399,7 +395,10 @@ class Replica:
     @property
     def serving(self) -> bool:
         """Leads, has applied an entry of its own ballot, and holds its lease at this moment."""
-        return self.leading and not self.damaged and self.lease_until > self.host.world.now()
+        if not self.leading or self.damaged:
+            return False
+        now = self.host.world.now()
+        return self.group.lease_until(now) > now
 
     # --- rows from the B-tree ---
 

@@ -42,26 +42,24 @@ class RpcTimeout(RpcError):
         super().__init__(TIMEOUT, f"{method} at {peer}")
 
 
-class Responder:
-    """Answers one request, once. Later answers are dropped, as are answers to notices."""
+class Responder(msgspec.Struct, eq=False):
+    """Answers one request, once. Later answers are dropped, as are answers to notices. A struct, since those are made
+    without a call."""
 
-    __slots__ = ("_id", "_rpc", "_sender", "done")
-
-    def __init__(self, rpc: Rpc, sender: str, call_id: int) -> None:
-        self._rpc = rpc
-        self._sender = sender
-        self._id = call_id
-        self.done = call_id == 0
+    _rpc: Rpc
+    _sender: str
+    _id: int
+    """Of the request; 0 once it is answered, and for a notice."""
 
     def reply(self, result: Any = None) -> None:
-        if not self.done:
-            self.done = True
-            self._rpc.world.send(self._sender, _encode((ANSWER, self._id, "", result)))
+        call_id, self._id = self._id, 0
+        if call_id:
+            self._rpc.world.send(self._sender, _encode((ANSWER, call_id, "", result)))
 
     def refuse(self, code: str, detail: Any = None) -> None:
-        if not self.done:
-            self.done = True
-            self._rpc.world.send(self._sender, _encode((ANSWER, self._id, code, detail)))
+        call_id, self._id = self._id, 0
+        if call_id:
+            self._rpc.world.send(self._sender, _encode((ANSWER, call_id, code, detail)))
 
 
 Method = Callable[[str, Any, Responder], None]

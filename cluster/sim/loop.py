@@ -232,21 +232,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         """To be awaited at once, by a task, which goes on so much later: ``asyncio.sleep`` in one callback."""
         return Nap(self, self.now_s + seconds)
 
-    def call_into(self, life: Life, *call: Any) -> None:
-        """Run something of a node's at once, in its own context: what it starts is the node's, what escapes its bug.
-
-        Only for callbacks of the harness, which are in no node's context. A paused node gets it when it goes on.
-        """
-        if life.halted:
-            if not life.over:
-                life.backlog.append(SimHandle(call, life.context, life, self.now_s))
-            return
-        try:
-            life.context.run(*call)
-        except NodeEnded:
-            return
-        except Exception as error:
-            self.on_error(life, error)
+    def hold_back(self, life: Life, *call: Any) -> None:
+        """Something of a node's that falls due while its life is halted: it runs when a paused node goes on."""
+        if not life.over:
+            life.backlog.append(SimHandle(call, life.context, life, self.now_s))
 
     def run(self, until: float, done: Callable[[], bool] | None = None, *, idle: bool = False) -> bool:
         """Run until ``done`` (looked at whenever time is about to pass), until the time is reached, or :meth:`stop`.

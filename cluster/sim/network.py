@@ -188,8 +188,8 @@ class SimNetwork:
             if life is None:
                 endpoint.deliver(link.source, payload)
             elif life.halted:
-                loop.call_into(life, endpoint.deliver, link.source, payload)
-            else:  # as call_into does it, without the call
+                loop.hold_back(life, endpoint.deliver, link.source, payload)
+            else:  # in the node's own context: what it starts is the node's, what escapes its bug
                 try:
                     life.context.run(endpoint.deliver, link.source, payload)
                 except NodeEnded:

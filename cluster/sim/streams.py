@@ -40,6 +40,8 @@ class SimTransport(asyncio.Transport):
         self._hub = hub
         self.local = local
         self._life = life
+        self.context = life.context if life is not None else hub.loop.harness
+        """Of whom this end belongs to."""
         self._protocol: Any = protocol
         self._closing = False
         self._lost = False
@@ -87,7 +89,7 @@ class SimTransport(asyncio.Transport):
             delay = hub.network.delay(self.local, other.local)
             if delay is not None:  # as nearly always: straight on its way
                 self._silent_since = None
-                hub.loop.post(hub.loop.now_s + delay, (other.arrive, bytes(data)), hub.loop.harness)
+                hub.loop.post(hub.loop.now_s + delay, (other.receive, bytes(data)), other.context)
                 return
         self._outgoing.append(bytes(data))
         if not self._held_up:
@@ -112,8 +114,7 @@ class SimTransport(asyncio.Transport):
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         """Run something in the context of whom this end belongs to."""
-        context = self._life.context if self._life is not None else self._hub.loop.harness
-        self._hub.loop.call_soon(function, *args, context=context)
+        self._hub.loop.call_soon(function, *args, context=self.context)
 
     def _pump(self) -> None:
         """Send what was written. Data that the link holds up is tried again by a timer, and later data with it."""
@@ -144,9 +145,9 @@ class SimTransport(asyncio.Transport):
         outgoing, self._outgoing = self._outgoing, []
         data = outgoing[0] if len(outgoing) == 1 else b"".join(part for part in outgoing if part is not None)
         if data:
-            hub.loop.post(now + delay, (other.arrive, data), hub.loop.harness)
+            hub.loop.post(now + delay, (other.receive, data), other.context)
         if outgoing[-1] is None:
-            hub.loop.post(now + delay, (other.arrive, None), hub.loop.harness)
+            hub.loop.post(now + delay, (other.receive, None), other.context)
             self._call(self._lose, None)
 
     def is_gone(self) -> bool:
@@ -156,14 +157,8 @@ class SimTransport(asyncio.Transport):
     def belongs_to(self, life: Life) -> bool:
         return self._life is life
 
-    def arrive(self, data: bytes | None) -> None:
-        """Called by the harness, for whoever this end belongs to."""
-        if self._life is not None:
-            self._hub.loop.call_into(self._life, self.receive, data)
-        else:
-            self.receive(data)
-
     def receive(self, data: bytes | None) -> None:
+        """Data has arrived, or the end of the stream. Called in the context of whom this end belongs to."""
         if self._lost:
             return
         if not self._reading and data is not None:

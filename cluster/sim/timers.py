@@ -59,13 +59,12 @@ class Timers(Generic[T]):
             self._drop_dead()
 
     def advance(self) -> bool:
-        """Take the next slot with anything wanted in it into ``near``, which must be empty; tells whether there was
-        one."""
+        """Take the next slot with anything in it into ``near``, which must be empty; tells whether there was one."""
         while self._later and not self.near:
             number = heappop(self._later)
             slot = self._slots.pop(number)
             self._waiting -= len(slot)
-            self.near += [entry for entry in slot if not self._is_dead(entry[2])]
+            self.near += slot
             self.until = (number + 1) / SLOTS_PER_S
         heapify(self.near)
         return bool(self.near)

@@ -140,6 +140,7 @@ class Nap:
         self._handle = self._loop.post(self._when, (wake, self), context)
 
     def result(self) -> None:
+        self._handle = None  # which holds this nap, and both would wait for the garbage collector
         if self._cancelled:
             raise asyncio.CancelledError
 

@@ -144,6 +144,23 @@ def test_limits_that_were_cancelled_do_not_pile_up() -> None:
         loop.run(5001.0)
 
 
+def test_naps_leave_nothing_to_the_garbage_collector() -> None:
+    loop = Simulation(1).loop
+
+    async def naps() -> None:
+        for _ in range(100):
+            await loop.after(0.1)
+
+    task = loop.create_task(naps())
+    gc.collect()
+    gc.disable()
+    try:
+        loop.run_until_complete(task)
+        assert gc.collect() < 10  # of a hundred naps
+    finally:
+        gc.enable()
+
+
 def test_a_loop_that_is_stopped_between_two_runs_lets_no_time_pass_in_the_next() -> None:
     sim = Simulation(1)
     ran: list[float] = []

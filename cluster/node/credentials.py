@@ -23,6 +23,14 @@ CALL_TIMEOUT_S = 0.4
 CACHED_KEYS_MAX = 10_000
 
 
+class NotAtHand(Exception):
+    """Nothing that may still be used is cached for ``access_key``."""
+
+    def __init__(self, access_key: str) -> None:
+        super().__init__(access_key)
+        self.access_key = access_key
+
+
 class IdentityUnavailable(Exception):
     """No identity node answered, and nothing is cached for this key."""
 
@@ -43,25 +51,19 @@ class Credentials:
         self._nodes = [peer.name for peer in config.of_role("identity", near=config.az)]
         self._entries: dict[str, _Entry] = {}
 
-    def cached(self, access_key: str) -> bool:
-        """Whether :meth:`secret` can answer without asking; starts a refresh in the background when one is due."""
+    def at_hand(self, access_key: str) -> str | None:
+        """The secret, or None for a key that identity does not know; raises :class:`NotAtHand` where identity must be
+        asked. Starts a refresh in the background when one is due."""
         entry = self._entries.get(access_key)
         if entry is None:
-            return False
+            raise NotAtHand(access_key)
         age_s = self._world.now() - entry.fetched
-        if entry.secret is None:
-            return age_s < UNKNOWN_FOR_S
-        if age_s > KEEP_FOR_S:
-            return False
-        if age_s > REFRESH_AFTER_S and not entry.refreshing:
+        if age_s > KEEP_FOR_S or (entry.secret is None and age_s >= UNKNOWN_FOR_S):
+            raise NotAtHand(access_key)
+        if entry.secret is not None and age_s > REFRESH_AFTER_S and not entry.refreshing:
             entry.refreshing = True
             self._world.spawn(self._refresh(access_key, entry), "credentials-refresh")
-        return True
-
-    def secret(self, access_key: str) -> str | None:
-        """The secret, or None for a key that identity does not know."""
-        entry = self._entries.get(access_key)
-        return entry.secret if entry is not None else None
+        return entry.secret
 
     async def fetch(self, access_key: str) -> None:
         """Ask identity, nearest zone first. Raises :class:`IdentityUnavailable`."""

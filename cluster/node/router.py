@@ -15,7 +15,7 @@ from cluster.api.operation import CompositeOperation
 from cluster.core.commands import Command, Outcome
 from cluster.core.errors import ApiError
 from cluster.node.config import NodeConfig
-from cluster.node.credentials import Credentials, IdentityUnavailable
+from cluster.node.credentials import Credentials, IdentityUnavailable, NotAtHand
 from cluster.node.dispatch import Dispatch, Refused, may_have_happened, unavailable
 from cluster.node.edge import Edge
 from cluster.node.recovery import Recovery
@@ -96,13 +96,12 @@ class Router:
         done in a task, since it must wait for something."""
         request = exchange.request
         operation = find_operation(request.headers)
-        headers = request.headers
-        access_key = sigv4.access_key_of(headers, request.target)
-        if not isinstance(operation, DataOperation) or access_key is None or not self._credentials.cached(access_key):
+        if not isinstance(operation, DataOperation) or "content-encoding" in request.headers:
             return self._carry_out(exchange)
-        if "content-encoding" in headers:
+        try:
+            self._verify(request)
+        except NotAtHand:
             return self._carry_out(exchange)
-        self._verify(request)
         checked = operation.check(read_body(request.body))
         table = self.routes.table(checked.table)
         if table is None or table.stale or table.table.status not in SERVED:
@@ -194,21 +193,23 @@ class Router:
         return operation.respond(await self.services.control(operation.name, operation.check(body)))
 
     async def _authenticate(self, request: Request) -> None:
-        access_key = sigv4.access_key_of(request.headers, request.target)
-        if access_key is not None and not self._credentials.cached(access_key):
+        try:
+            self._verify(request)
+        except NotAtHand as missing:
             try:
-                await self._credentials.fetch(access_key)
+                await self._credentials.fetch(missing.access_key)
             except IdentityUnavailable as error:
                 raise unavailable() from error
-        self._verify(request)
+            self._verify(request)
 
     def _verify(self, request: Request) -> None:
+        """Raises :class:`NotAtHand` for a request that may be good, of whoever identity must be asked for."""
         sigv4.verify(
             request.method,
             request.target,
             request.headers,
             request.body,
-            self._credentials.secret,
+            self._credentials.at_hand,
             self._world.wall(),
             region=self._config.region,
         )

@@ -84,17 +84,6 @@ def _mac(key: bytes, text: bytes) -> str:
     return found
 
 
-def access_key_of(headers: Mapping[str, str], target: str = "/") -> str | None:
-    """The access key a request claims, before anything is verified; None where there is none to be read.
-
-    For a router that must fetch the secret from identity before it can :func:`verify`.
-    """
-    try:
-        return (_parse(headers) if _QUERY_MARK not in target else _parse_target(target, headers).parsed)[0].access_key
-    except ApiError:
-        return None
-
-
 def verify(
     method: str,
     target: str,
@@ -109,9 +98,9 @@ def verify(
     """The access key that signed this request.
 
     ``headers`` have lower-case names; ``now`` is wall time in seconds since the epoch. ``lookup_secret`` answers
-    None for an unknown key. With ``region`` given, a credential scoped to another region is refused. Raises
-    :class:`ApiError`: MissingAuthenticationToken, IncompleteSignature, UnrecognizedClient or InvalidSignature (each
-    ...Exception).
+    None for an unknown key; what it raises comes through. With ``region`` given, a credential scoped to another region
+    is refused. Raises :class:`ApiError`: MissingAuthenticationToken, IncompleteSignature, UnrecognizedClient or
+    InvalidSignature (each ...Exception).
     """
     life_s = SKEW_S
     if _QUERY_MARK not in target:

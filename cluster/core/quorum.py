@@ -43,7 +43,9 @@ class _VoterSet:
         zones: dict[str, list[int]] = {}
         for member in voters:
             zones.setdefault(member.zone, []).append(member.replica)
-        self._zones = tuple(tuple(ids) for ids in zones.values()) if len(zones) > 1 else ()
+        # Where no zone holds a majority, each majority spans two zones by itself.
+        can_stand_alone = any(len(ids) >= self._majority for ids in zones.values())
+        self._zones = tuple(map(tuple, zones.values())) if len(zones) > 1 and can_stand_alone else ()
 
     def decided(self, acked: Mapping[int, int]) -> int:
         slots = sorted([acked.get(replica, 0) for replica in self._ids])

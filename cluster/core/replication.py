@@ -228,17 +228,15 @@ def flush(state: State) -> None:
     if leading.commit_at is not None and state.now >= leading.commit_at:
         _tell(state, leading)
     shared: dict[tuple[int, int], Accept] = {}
-    last, outstanding, untold = state.log.last_slot, False, False
+    last, untold, resent = state.log.last_slot, False, leading.resend_at is not None
     for progress in leading.progress.values():
         if progress.next <= last or progress.poke or progress.tell:
             _send_to(state, leading, progress, shared)
         untold = untold or progress.sent_commit < state.commit
-        if not outstanding and _owed(state, progress):
-            outstanding = state.leases.granted(progress.member.node, state.now) is not None
+        if not resent and _owed(state, progress) and state.leases.granted(progress.member.node, state.now) is not None:
+            leading.resend_at, resent = state.now + state.options.resend_s, True
     if state.sends and not untold:
         leading.commit_at = None  # it rode on entries
-    if leading.resend_at is None and outstanding:
-        leading.resend_at = state.now + state.options.resend_s
 
 
 def is_due(state: State) -> bool:

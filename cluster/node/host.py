@@ -75,7 +75,8 @@ class Host:
         self._sync_wanted: asyncio.Future[None] | None = None
         """What waits for anything to sync, while there is nothing."""
         self._outbox: dict[str, list[Parcel]] = {}
-        self._encoded: dict[int, tuple[Message, msgspec.Raw]] = {}
+        self._encoded: tuple[Message | None, int, msgspec.Raw] = (None, 0, msgspec.Raw())
+        """The newest message for another node, its tag and its bytes."""
         self._liveness_timer: Handle | None = None
         self._liveness_at = 0.0
         rpc.register("g", self._on_parcels, list[Parcel])
@@ -314,16 +315,17 @@ class Host:
             self._send_outbox()
 
     def outbox(self, node: str, replica: Replica, to: int, message: Message) -> None:
-        """Put a message among those of this turn; the same message to several members is encoded once."""
-        known = self._encoded.get(id(message))
-        if known is None:
-            known = self._encoded[id(message)] = (message, msgspec.Raw(codec.encode(message)))
-        parcel = (replica.spec.group, to, replica.spec.replica, codec.tag_of(message), known[1])
-        self._outbox.setdefault(node, []).append(parcel)
+        """Put a message among those of this turn; the same message to several members, one after the other, is encoded
+        once."""
+        known, tag, body = self._encoded
+        if known is not message:
+            tag, body = codec.tag_of(message), msgspec.Raw(codec.encode(message))
+            self._encoded = (message, tag, body)
+        spec = replica.spec
+        self._outbox.setdefault(node, []).append((spec.group, to, spec.replica, tag, body))
 
     def _send_outbox(self) -> None:
         outbox, self._outbox = self._outbox, {}
-        self._encoded.clear()
         for node, parcels in outbox.items():
             self.rpc.notify(node, "g", parcels)
 

@@ -7,7 +7,6 @@ library only; it carries people's clients and SDKs, not load drivers, which sit 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 
@@ -17,16 +16,15 @@ CONNECT_TIMEOUT_S = 5.0
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Everything from one side to the other, then half-close, so that a client may shut down its sending side."""
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
 
 
 async def forward(address: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One client's connection; closed at once where the router does not answer."""
+    """One client's connection; closed at once where the router does not answer, and when either side resets."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             there, to_there = await asyncio.open_connection(address, port)
@@ -34,7 +32,11 @@ async def forward(address: str, port: int, reader: asyncio.StreamReader, writer:
         writer.transport.abort()
         return
     try:
-        await asyncio.gather(copy(reader, to_there), copy(there, writer))
+        async with asyncio.TaskGroup() as both:
+            both.create_task(copy(reader, to_there))
+            both.create_task(copy(there, writer))
+    except* OSError:
+        writer.transport.abort()  # who waits for an answer must not wait for one that cannot come
     finally:
         to_there.transport.abort()
         writer.close()

@@ -14,7 +14,7 @@ import pytest
 from cluster.node.world import DiskFailed
 from cluster.store import objectfiles
 from cluster.store.objectfiles import DiskObjects
-from tests.unit.store.test_ext4 import cut_power, read_ledger, volume, wait_for_progress
+from tests.unit.store.test_ext4 import cut_power, volume, wait_for_progress
 
 __all__ = ["volume"]
 
@@ -141,8 +141,7 @@ def test_what_was_acknowledged_outlives_power_cuts(volume: Path, tmp_path: Path,
             cwd=Path(__file__).parents[3],
         )
         wait_for_progress(ledger, acknowledged + 100, writer)
-        cut_power(volume, writer)
-        acknowledged, _ = read_ledger(ledger)
+        acknowledged, _ = cut_power(volume, writer, ledger)
         files = DiskObjects(volume)
         for number in range(acknowledged):
             found = files.get(f"b/t/{number % 3}/{number}")

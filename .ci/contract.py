@@ -15,10 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+from cluster.runtime import state
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv" / "bin"
 OUTAGE_S = 90
 LIMIT_S = 600
+TROUBLE = ("crash", "exit", "request-crashed", "request-unanswered", "requests-cut-off", "stray-error")
+"""Events of nodes that may explain a test that failed."""
 
 
 def blackstart(*arguments: str) -> str:
@@ -42,6 +46,13 @@ def judge(name: str, code: int, output: str, counts: dict[str, int]) -> bool:
     if not good:
         print(output[-6000:], flush=True)
     return good
+
+
+def tell_trouble(cluster_id: str) -> None:
+    for path in sorted((state.clusters() / cluster_id / "events").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            if json.loads(line)["event"] in TROUBLE:
+                print(f"     {line[:1000]}", flush=True)
 
 
 def main() -> int:
@@ -72,6 +83,8 @@ def main() -> int:
         if '"confirmed"' not in told:
             print(f"BAD  the power cut was not confirmed: {told}")
             good = False
+        if not good:
+            tell_trouble(cluster["cluster"])
     finally:
         blackstart("cluster", "down", cluster["cluster"])
     print(f"{int(good)} passed, {int(not good)} failed")

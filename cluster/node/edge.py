@@ -171,8 +171,9 @@ class Connection(asyncio.Protocol):
             self._buffered, self._progress_at = size, now
         return now - self._progress_at > REQUEST_TIMEOUT_S
 
-    def expire(self, now: float) -> None:
-        """Close a connection whose request does not arrive, or that has been idle for long; answer what nobody did."""
+    def expire(self, now: float) -> bool:
+        """Close a connection whose request does not arrive, or that has been idle for long; answer what nobody did.
+        Whether the rest of a request is waited for no more."""
         for slot in list(self._queue):
             if slot.answer is None and slot.request is not None and now - slot.began_at > ANSWER_TIMEOUT_S:
                 self._answered(slot, self._edge.give_up(slot.request))
@@ -183,6 +184,8 @@ class Connection(asyncio.Protocol):
         deaf = self._choked and self._is_deaf(now)
         if self._transport is not None and (deaf or drained or (not self._queue and (stuck or idle))):
             self._transport.abort()  # a close would wait for what the client does not read
+            return stuck
+        return False
 
 
 class Edge:
@@ -217,5 +220,6 @@ class Edge:
         while True:
             await until_next_turn(self.world, EXPIRE_INTERVAL_S)
             now = self.world.now()
-            for connection in list(self._connections.values()):
-                connection.expire(now)
+            cut_off = [connection.expire(now) for connection in list(self._connections.values())].count(True)
+            if cut_off:
+                self.world.event("requests-cut-off", count=cut_off)

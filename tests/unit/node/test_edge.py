@@ -23,6 +23,10 @@ class FakeWorld:
         self.port = 0
         self.tasks: list[asyncio.Task[Any]] = []
         self.server: asyncio.Server | None = None
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def event(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
 
     def now(self) -> float:
         return self.clock
@@ -221,8 +225,10 @@ def test_a_request_that_never_ends_is_cut_off() -> None:
         await scene.until(lambda: scene.edge.open_connections == 1)
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
+        assert scene.world.events == [("requests-cut-off", {"count": 1})]
         scene.world.clock = edges.IDLE_TIMEOUT_S + 20
         await scene.until(lambda: scene.edge.open_connections == 0)
+        assert len(scene.world.events) == 1, "nobody waited for the rest of anything"
         with contextlib.suppress(ConnectionError):
             assert await idle_reader.read() == b""
         writer.close()

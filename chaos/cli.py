@@ -11,6 +11,7 @@ anything else is a defect of ours: exit code 4, and the traceback with ``BLACKST
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import importlib.util
@@ -19,12 +20,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from chaos.errors import ExitCode, InputError, PlatformError
+from chaos.unheard import WhileHeard
 
 
 class Registered(NamedTuple):
@@ -156,6 +158,11 @@ def explain(error: BaseException) -> int:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    with contextlib.redirect_stderr(cast(TextIO, WhileHeard(sys.stderr))):
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         check_our_packages()
         result = app(args=argv, prog_name="blackstart", standalone_mode=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,30 @@ def test_any_exception_with_an_exit_code_is_expected(capfd: pytest.CaptureFixtur
 
     assert cli.explain(Lower("write it so")) == 2
     assert capfd.readouterr().err == "error: write it so\n"
+
+
+@pytest.mark.parametrize("lost", ["pipe", "terminal"])
+def test_work_goes_on_when_nobody_hears_it_any_more(tmp_path: Path, lost: str) -> None:
+    """Its terminal was closed, or `2>&1 | head` has seen enough: a run still heals and tears down."""
+    code = (
+        "import sys, time; from pathlib import Path; from rich.console import Console; from chaos import cli\n"
+        "def work(**_):\n"
+        "    console = Console(stderr=True)\n"
+        "    console.print('begun')\n"
+        "    sys.stdin.read()\n"
+        "    for _ in range(3):\n"
+        "        console.print('healing'); print('told', file=sys.stderr, flush=True)\n"
+        "    Path(sys.argv[1]).write_text('torn down')\n"
+        "    return 3\n"
+        "cli.app = work\n"
+        "sys.exit(cli.run())\n"
+    )
+    ours, theirs = os.openpty() if lost == "terminal" else os.pipe()
+    done = tmp_path / "done"
+    command = [sys.executable, "-c", code, str(done)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        assert b"begun" in os.read(ours, 100)
+        os.close(ours)
+        process.communicate(timeout=30)
+    assert (process.returncode, done.read_text()) == (3, "torn down")

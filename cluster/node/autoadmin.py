@@ -29,6 +29,7 @@ from cluster.node.tables import TableWork
 from cluster.node.world import World
 
 LOOP_S = 0.5
+SETTLE_POLL_S = 0.1
 MAP_REFRESH_S = 5.0
 PUSH_TIMEOUT_S = 0.5
 
@@ -46,6 +47,7 @@ class AutoAdmin:
         self.rpc = rpc
         self.host = host
         self.fleet = Fleet(world)
+        self._storage = [peer.name for peer in config.of_role("storage")]
         self.catalog: Catalog | None = None
         """The state, while this node leads the system group; None otherwise."""
         self._change = asyncio.Lock()
@@ -80,6 +82,15 @@ class AutoAdmin:
     def candidates(self, role: str = "storage") -> list[Candidate]:
         """Healthy nodes of a role, by name."""
         return [Candidate(r.node, r.az, r.rack, r.disk) for r in self.fleet.alive() if r.role == role]
+
+    def settled(self) -> bool:
+        """Whether :meth:`candidates` are all that there are: groups placed before would crowd the nodes that were quick
+        to start."""
+        return self.fleet.settled(self._storage)
+
+    async def until_settled(self) -> None:
+        while not self.settled():
+            await self.world.sleep(SETTLE_POLL_S)
 
     async def commit(self, **change: Any) -> None:
         """Make a change of the catalog durable and then true here. Raises :class:`NotActing`; then it may have

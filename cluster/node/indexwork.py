@@ -138,6 +138,8 @@ class IndexWork:
         """Name the groups of an index, and their places. An index made with its table is told to the table's groups in
         the same breath: there is nothing to fill in, and no write yet."""
         admin, world = self._admin, self._admin.world
+        if not admin.settled():
+            return
         units = entry["ProvisionedThroughput"]
         bounds = partition_bounds(create_table.tagged_partitions(record.tags) or create_table.partitions_of(units))
         bits = f"{world.rng.getrandbits(128):032x}"

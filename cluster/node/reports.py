@@ -16,6 +16,8 @@ from cluster.node.world import World
 REPORT_INTERVAL_S = 1.0
 SILENT_AFTER_S = 3.5
 """A node not heard from for this long is not given new replicas."""
+SETTLED_AFTER_S = 2.5
+"""Whoever has not reported by then is away: two turns of a report and some; less than routers wait for an answer."""
 
 
 class ReplicaReport(NamedTuple):
@@ -61,6 +63,11 @@ class Fleet:
             return False  # a message from an earlier life that was long under way
         self._reports[report.node] = (self._world.now(), report)
         return known is None or known[1].disk != report.disk or known[1].incarnation != report.incarnation
+
+    def settled(self, expected: Collection[str]) -> bool:
+        """Whether who has not reported is away, rather than not heard yet by a control plane that has just started."""
+        listened_s = self._world.now() - self._started
+        return listened_s >= SETTLED_AFTER_S or all(node in self._reports for node in expected)
 
     def names(self) -> list[str]:
         return [report.node for report in self.alive()]

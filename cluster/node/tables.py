@@ -93,6 +93,7 @@ class TableWork:
 
     async def _create(self, request: dict[str, Any]) -> dict[str, Any]:
         async with self._creating:
+            await self._admin.until_settled()
             catalog, world = self._admin.acting(), self._admin.world
             name = request["name"]
             if name in catalog.tables:

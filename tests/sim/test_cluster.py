@@ -15,6 +15,7 @@ from cluster.sim.deploy import deploy, zone_of
 from cluster.sim.network import LinkProfile
 from cluster.sim.simulation import Simulation
 from cluster.sim.world import SimWorld
+from tests.sim.database import SimDatabase
 
 TABLE: dict[str, Any] = {
     "TableName": "orders",
@@ -150,3 +151,23 @@ def test_a_game_day_repeats_itself_to_the_bit() -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         found.append(done.stdout)
     assert found[0] == found[1]
+
+
+def test_a_table_made_before_every_node_was_heard_of_is_not_crowded_onto_the_quick_ones() -> None:
+    """On a busy machine one storage node may report a second after the others: its zone's replicas all came onto the
+    other one."""
+
+    def one_is_slow(database: SimDatabase) -> None:
+        names = [config.name for config in database.configs if config.role != "client"]
+        acting = database.sim.count("control-plane-acting")
+        database.power_off(names)
+        database.sim.run_for(1.0)  # what it said before is under way no more
+        database.power_on([name for name in names if name != "storage-a1"])
+        database.sim.run_until(lambda: database.sim.count("control-plane-acting") > acting, 10)
+        database.sim.loop.call_later(1.0, database.power_on, ["storage-a1"], context=database.sim.loop.harness)
+
+    database = SimDatabase(5, before_table=one_is_slow, partitions=4)
+    database.settle()
+    held = {name: len(database.replicas(name)) for name in database.sim.running() if name.startswith("storage-")}
+    assert held == dict.fromkeys(held, 2)
+    assert len(held) == 6

@@ -29,8 +29,8 @@ TURNS_MISSED_MAX = 3
 BESIDE_S = 2.5
 """The load's operations that were sent at most so long before or after a canary's turn are held against it."""
 APART_S = 1.0
-"""Some of them at least so long before it, and some so long after it."""
-LOAD_MIN, PROBES_MIN = 10, 4
+"""On each side, :data:`LOAD_MIN` of them at least so long before it, or after it."""
+LOAD_MIN, PROBES_MIN = 5, 4
 ROUTER, POWER_OFF = "router", "power-off"
 
 
@@ -193,9 +193,10 @@ def contradicted(probes: Iterable[Probe], history: History, start_boot_s: float)
         sent = tried.get((turn[0].az, turn[0].endpoint), [])
         beside = sent[bisect_left(sent, (first - BESIDE_S, False)) : bisect_left(sent, (last + BESIDE_S, False))]
         # What failed at one side of the turn only may have met a fault that was over, or not yet in, when the canary
-        # came.
-        around = bool(beside) and beside[0][0] <= first - APART_S and beside[-1][0] >= last + APART_S
-        if not around or len(beside) < LOAD_MIN or any(good for _, good in beside):
+        # came. One or two are no side: the load leaves an endpoint that fails, and tries it when others have trouble.
+        before = bisect_left(beside, (first - APART_S, False))
+        after = len(beside) - bisect_left(beside, (last + APART_S, False))
+        if min(before, after) < LOAD_MIN or any(good for _, good in beside):
             continue
         if len(turn) >= PROBES_MIN and all(probe.good for probe in turn):
             findings.append(

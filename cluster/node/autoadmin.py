@@ -89,6 +89,7 @@ class AutoAdmin:
         return self.fleet.settled(self._storage)
 
     async def until_settled(self) -> None:
+        """Wait for that: no longer than until the fleet takes whoever has not reported for away."""
         while not self.settled():
             await self.world.sleep(SETTLE_POLL_S)
 

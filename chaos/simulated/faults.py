@@ -70,7 +70,7 @@ def _boot(sim: Simulation, name: str) -> None:
 def _unsynced(sim: Simulation, name: str) -> int:
     memory = sim.nodes[name].disk.memory
     contents: list[Any] = [*memory.log.contents.values(), *memory.pages.contents.values()]
-    return sum(len(data) for content in contents for _, data in content.pending if data is not None)
+    return sum(len(data) + zeros for content in contents for _, data, zeros in content.pending if data is not None)
 
 
 def standing(name: str) -> tuple[str, ...]:

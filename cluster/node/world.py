@@ -36,8 +36,9 @@ class LogFile(Protocol):
         """Bytes written so far, durable or not."""
         ...
 
-    def append(self, data: bytes) -> None:
-        """Hand bytes to the operating system. Not durable before :meth:`sync`. Raises :class:`DiskFailed`."""
+    def append(self, data: bytes, zeros: int = 0) -> None:
+        """Hand bytes, and so many zeros after them, to the operating system. Not durable before :meth:`sync`. Raises
+        :class:`DiskFailed`."""
         ...
 
     async def sync(self) -> None:

@@ -32,6 +32,7 @@ HARD_STATE = -1
 GROUP_BYTES_MAX = 255
 
 _crc = google_crc32c.value
+_extend = google_crc32c.extend
 
 
 class Record(NamedTuple):
@@ -72,12 +73,12 @@ def seal(
     previous: int,
     entries: list[bytes],
     bodies: list[bytes],
-) -> tuple[bytes, int]:
-    """The batch's bytes, a multiple of 4096, and its header CRC (the next batch's ``previous``)."""
+) -> tuple[bytes, int, int]:
+    """The batch's bytes, how many zeros come after them up to a multiple of 4096, and its header CRC (the next batch's
+    ``previous``)."""
     directory = b"".join(entries)
-    body_bytes = sum(map(len, bodies))
-    used = HEADER.size + len(directory) + body_bytes
-    padded = b"".join([*bodies, bytes(-used % ALIGN_BYTES)])
+    body = b"".join(bodies)
+    zeros = -(HEADER.size + len(directory) + len(body)) % ALIGN_BYTES
     rest = HEADER.pack(
         MAGIC,
         0,
@@ -87,14 +88,14 @@ def seal(
         sequence,
         durable,
         previous,
-        _crc(padded),
+        _extend(_crc(body), bytes(zeros)),
         len(directory),
-        body_bytes,
+        len(body),
         len(entries),
     )[CHECKED_FROM:]
     front = rest + directory
     check: int = _crc(front)
-    return b"".join((MAGIC, check.to_bytes(4, "little"), front, padded)), check
+    return b"".join((MAGIC, check.to_bytes(4, "little"), front, body)), zeros, check
 
 
 class _Front(NamedTuple):

@@ -93,13 +93,15 @@ class RealLogFile(_RealFile):
     def size(self) -> int:
         return self._size
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, zeros: int = 0) -> None:
         self._check()
         try:
-            write_all(self._fd, data)
+            written = os.writev(self._fd, (data, bytes(zeros)))
+            if written < len(data) + zeros:
+                write_all(self._fd, (data + bytes(zeros))[written:])
         except OSError as error:
             raise self._fail("write", error) from error
-        self._size += len(data)
+        self._size += len(data) + zeros
 
     async def sync(self) -> None:
         self._check()

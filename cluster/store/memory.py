@@ -16,28 +16,31 @@ from cluster.node.world import DiskFailed, LogFile, PageFile, Rng
 
 SECTOR_BYTES = 512
 
+_ZEROS = memoryview(bytes(4096))
+
 SyncTime = Callable[[], Awaitable[None]]
 """Awaited within each asynchronous sync, before its bytes count as durable."""
 
 
 class Appended:
     """Bytes that are only ever appended to, in the pieces in which they came: an array of them would be copied whenever
-    it outgrows its place."""
+    it outgrows its place. Zeros are all the same ones: of a log with small batches they are most of it."""
 
-    __slots__ = ("_pieces", "_size", "_starts")
+    __slots__ = ("_pieces", "_starts", "size")
 
     def __init__(self) -> None:
-        self._pieces = [b""]
+        self._pieces: list[bytes | memoryview] = [b""]
         self._starts = [0]
-        self._size = 0
+        self.size = 0
 
-    def __len__(self) -> int:
-        return self._size
-
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, zeros: int = 0) -> None:
         self._pieces.append(data)
-        self._starts.append(self._size)
-        self._size += len(data)
+        self._starts.append(self.size)
+        self.size += len(data)
+        if zeros:
+            self._pieces.append(_ZEROS[:zeros] if zeros <= len(_ZEROS) else bytes(zeros))
+            self._starts.append(self.size)
+            self.size += zeros
 
     def read(self, offset: int, length: int) -> bytes:
         first = bisect_right(self._starts, offset) - 1
@@ -63,8 +66,8 @@ class Content:
         self._durable = durable
         self._synced = 0
         """Bytes from the beginning that would survive, while they have no bytes of their own."""
-        self.pending: list[tuple[int, bytes | None]] = []
-        """(offset, bytes) for a write, (size, None) for a truncation."""
+        self.pending: list[tuple[int, bytes | None, int]] = []
+        """(offset, bytes, zeros after them) for a write, (size, None, 0) for a truncation."""
 
     @property
     def data(self) -> bytearray:
@@ -81,7 +84,8 @@ class Content:
 
     @property
     def size(self) -> int:
-        return len(self._data)
+        data = self._data
+        return data.size if isinstance(data, Appended) else len(data)
 
     @property
     def durable_size(self) -> int:
@@ -100,13 +104,13 @@ class Content:
         data = self._data
         return data.read_all() if isinstance(data, Appended) else bytes(data)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes, zeros: int = 0) -> None:
         before = self._data
-        if isinstance(before, Appended) and offset == len(before):
-            before.append(data)
+        if isinstance(before, Appended) and offset == before.size:
+            before.append(data, zeros)
         else:
-            _put(self.data, offset, data)
-        self.pending.append((offset, data))
+            _put(self.data, offset, data + bytes(zeros))
+        self.pending.append((offset, data, zeros))
 
     def truncate(self, size: int) -> None:
         self._part()
@@ -114,20 +118,21 @@ class Content:
             _cut(self.data, size)
         else:
             self._data = Appended()
-        self.pending.append((size, None))
+        self.pending.append((size, None, 0))
 
     def sync(self, count: int) -> int:
         """Make the oldest ``count`` pending operations durable; returns the bytes that this wrote."""
         durable, written = self._durable, 0
-        for offset, data in self.pending[:count]:
+        for offset, data, zeros in self.pending[:count]:
             if data is None:
                 _cut(self._part(), offset)
                 continue
+            size = len(data) + zeros
             if durable is None:
-                self._synced = offset + len(data)
+                self._synced = offset + size
             else:
-                _put(durable, offset, data)
-            written += len(data)
+                _put(durable, offset, data + bytes(zeros))
+            written += size
         del self.pending[:count]
         return written
 
@@ -135,12 +140,12 @@ class Content:
         """Forget what was not synced, or, with ``rng``, keep each unsynced sector with probability one half."""
         durable = self._part()
         if rng is not None:
-            for offset, data in self.pending:
+            for offset, data, zeros in self.pending:
                 if data is None:
                     if rng.random() < 0.5:
                         _cut(durable, offset)
                 else:
-                    _keep_some_sectors(durable, offset, data, rng)
+                    _keep_some_sectors(durable, offset, data + bytes(zeros), rng)
         self.replace(durable)
 
     def replace(self, data: bytes | bytearray) -> None:
@@ -237,9 +242,9 @@ class MemoryLogFile:
     def size(self) -> int:
         return self._content.size
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, zeros: int = 0) -> None:
         self._check(growing=True)
-        self._content.write(self._content.size, data)
+        self._content.write(self._content.size, data, zeros)
 
     async def sync(self) -> None:
         self._check()

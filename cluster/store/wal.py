@@ -276,7 +276,7 @@ class Wal:
         """Seal what is pending into one batch and hand it to the operating system."""
         if self._entries:
             sequence = self._sequence + 1
-            data, check = seal(
+            data, zeros, check = seal(
                 self._store,
                 self._number,
                 self._file.size,
@@ -286,7 +286,7 @@ class Wal:
                 self._entries,
                 self._bodies,
             )
-            self._file.append(data)
+            self._file.append(data, zeros)
             self._sequence = sequence
             self._check = check
             self._entries.clear()

@@ -59,6 +59,8 @@ def test_log_files(kind: str, tmp_path: Path) -> None:
         again.truncate(4)
         again.append(b"!")
         assert again.read_all() == b"onet!"
+        again.append(b"?", 5000)
+        assert (again.size, again.read_all()) == (5006, b"onet!?" + bytes(5000))
         directory.write_small("a", b"1")
         directory.write_small("a", b"22")
         assert directory.read_small("a") == b"22"
@@ -146,14 +148,37 @@ def test_blocks_the_disk_cannot_read_come_back_as_zeros(tmp_path: Path, monkeypa
     assert file.read(4096, 8192) == bytes(4096) + b"x" * (10_000 - 8192)
 
 
+@pytest.mark.parametrize("taken", [0, 1, 3, 5])
+def test_a_write_that_the_kernel_takes_a_part_of_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setattr(files_module.os, "writev", lambda fd, parts: os.write(fd, b"".join(parts)[:taken]))
+    file = RealLogDirectory(tmp_path, in_thread).create("a")
+    file.append(b"abc", 3)
+    file.append(b"d")
+    assert (file.size, file.read_all()) == (7, b"abc" + bytes(3) + b"d")
+
+
+def test_zeros_tear_with_the_bytes_before_them() -> None:
+    def torn(data: bytes, zeros: int) -> bytes:
+        disk = MemoryDisk()
+        file = disk.log.create("a")
+        file.append(bytes(range(256)) * 4)
+        file.append(data, zeros)
+        disk.crash(Random(1))
+        return disk.log.open("a").read_all()
+
+    assert torn(b"x" * 600, 3000) == torn(b"x" * 600 + bytes(3000), 0)
+
+
 def test_pieces_read_as_the_bytes_they_are() -> None:
     rng = Random(1)
     for pieces in range(8):
         appended, whole = Appended(), b""
         for _ in range(pieces):
-            appended.append(piece := rng.randbytes(rng.choice((0, 1, 5))))
-            whole += piece
-        assert (len(appended), appended.read_all()) == (len(whole), whole)
+            appended.append(piece := rng.randbytes(rng.choice((0, 1, 5))), zeros := rng.choice((0, 0, 3)))
+            whole += piece + bytes(zeros)
+        assert (appended.size, appended.read_all()) == (len(whole), whole)
         for offset in range(len(whole) + 2):
             for length in range(len(whole) + 2):
                 assert appended.read(offset, length) == whole[offset : offset + length]

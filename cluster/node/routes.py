@@ -18,7 +18,7 @@ from cluster.node.config import NodeConfig
 from cluster.node.rpc import Rpc, RpcError
 from cluster.node.world import World
 
-BATCH_S = 0.05
+BATCH_S = 0.1
 CALL_TIMEOUT_S = 0.3
 AVOID_S = 2.0
 """How long a MemDS node that did not answer is asked last."""
